@@ -1,0 +1,43 @@
+# Every recipe of the project; CI calls nothing else. `make` lists them.
+
+ARGS ?=
+CARGO ?= cargo
+# Every build selects the whole workspace: another selection has other features and builds all dependencies again.
+# Tests of e2e in which time matters run one at a time.
+TIMED = $(filter-out repo node,$(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/main.rs)))))
+TIMED := $(filter-out bench,$(TIMED))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo setup test check bench long
+
+help: ## list the recipes
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+demo: ## build and run an origin and edges on this machine, with a sample stream; ARGS='--exit-after 60' is passed on
+	$(CARGO) build --locked --workspace --bins
+	target/debug/headwater local -f examples/local.yaml --sample $(ARGS)
+
+setup: ## install what the tests need (ffmpeg, Chromium, GStreamer, nginx) and make their media
+	tests/setup.sh
+
+check: ## formatting, lints, licences, and that generated and described things agree with the code
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
+	else echo "WARNING: cargo-deny is not installed: licences and bans were NOT checked (cargo install cargo-deny)" >&2; fi
+	$(CARGO) test --locked --quiet --workspace --test repo
+
+test: setup ## install what is missing, then run every test
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace --lib --bins
+	$(CARGO) test --locked --workspace --test repo --test node -- --test-threads=4 --skip cost::
+	$(CARGO) test --locked --workspace --test node -- --test-threads=1 --nocapture cost::
+	$(foreach suite,$(TIMED),$(CARGO) test --locked --workspace --test $(suite) -- --test-threads=1 --nocapture &&) true
+
+bench: ## measure one node with viewers of each protocol; with ARGS='load …' or ARGS='publish …' run that tool alone
+	$(CARGO) build --locked --release -p e2e --bin bench $(if $(ARGS),,-p media-node --bin media-node)
+	$(if $(ARGS),target/release/bench $(ARGS),tests/bench/run.sh)
+
+long: setup ## the tests that take long
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace -- --ignored --test-threads=1 --nocapture
