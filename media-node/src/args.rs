@@ -1,0 +1,221 @@
+//! The command line, and the only place where defaults stand.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use headwater_contract::Role;
+
+use crate::hub::Limits;
+use crate::names::AppName;
+use crate::settings::Settings;
+use crate::telemetry::LogFormat;
+
+/// Headwater's media node: takes live streams in by RTMP and sends them to any number of viewers.
+#[derive(Debug, Parser)]
+#[command(name = "media-node", version, after_help = AFTER_HELP)]
+pub struct Args {
+    /// What the node is.
+    #[command(subcommand)]
+    pub role: RoleArgs,
+}
+
+const AFTER_HELP: &str = "Every flag can be given as an environment variable. \
+    Playback: http://HOST:8080/ is the player page; /live/NAME.flv, .mp4 and rtmp://HOST:1935/live/NAME the streams.";
+
+/// One subcommand a role.
+#[derive(Debug, Subcommand)]
+pub enum RoleArgs {
+    /// Takes publishers in and serves their streams
+    Origin(OriginArgs),
+    /// Serves streams that it pulls from an origin or another edge
+    Edge(EdgeArgs),
+}
+
+/// Flags of an origin.
+#[derive(Debug, ClapArgs)]
+pub struct OriginArgs {
+    /// Refuse publishers until the control plane has said who may publish: without it, anyone may until then
+    #[arg(long, env = "HEADWATER_REQUIRE_PUBLISHING_RULES")]
+    pub require_publishing_rules: bool,
+    /// Flags of every role.
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// Flags of an edge.
+#[derive(Debug, ClapArgs)]
+pub struct EdgeArgs {
+    /// Base URL to pull streams from that viewers ask for, rtmp://HOST[:PORT][/APP]; may be repeated, tried in turn
+    #[arg(long, env = "HEADWATER_UPSTREAM", value_delimiter = ',', value_name = "URL")]
+    pub upstream: Vec<String>,
+    /// Flags of every role.
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// Flags of every role.
+#[derive(Debug, ClapArgs)]
+pub struct NodeArgs {
+    /// Name by which the node is known in the fleet
+    #[arg(long, env = "HEADWATER_NAME", default_value = "media-node")]
+    pub name: String,
+    /// App that publishers and viewers name in their URLs
+    #[arg(long, env = "HEADWATER_APP", default_value = "live")]
+    pub app: AppName,
+    /// RTMP: publishers, RTMP viewers, pulls of other nodes
+    #[arg(
+        long,
+        env = "HEADWATER_RTMP_LISTEN",
+        default_value = "[::]:1935",
+        value_name = "ADDR"
+    )]
+    pub rtmp_listen: SocketAddr,
+    /// HTTP delivery: player page, fMP4, FLV, WebSocket
+    #[arg(
+        long,
+        env = "HEADWATER_HTTP_LISTEN",
+        default_value = "[::]:8080",
+        value_name = "ADDR"
+    )]
+    pub http_listen: SocketAddr,
+    /// Ops: /livez, /readyz, /metrics and the control API
+    #[arg(long, env = "HEADWATER_OPS_LISTEN", default_value = "[::]:8081", value_name = "ADDR")]
+    pub ops_listen: SocketAddr,
+    /// File with the bearer token of the control API, one a line, newest first; read again when it changes
+    #[arg(long, env = "HEADWATER_CONTROL_TOKEN_FILE", value_name = "FILE")]
+    pub control_token_file: PathBuf,
+    /// Longest time that readiness waits for the first pulls
+    #[arg(long, env = "HEADWATER_READY_WAIT", default_value = "10s", value_parser = duration, value_name = "TIME")]
+    pub ready_wait: Duration,
+    /// How long a draining node still takes newcomers, so that load balancers catch up
+    #[arg(long, env = "HEADWATER_DRAIN_ACCEPT", default_value = "10s", value_parser = duration, value_name = "TIME")]
+    pub drain_accept: Duration,
+    /// How long SIGTERM waits for viewers to leave where the control plane has set no deadline
+    #[arg(long, env = "HEADWATER_DRAIN_TIMEOUT", default_value = "30m", value_parser = duration, value_name = "TIME")]
+    pub drain_timeout: Duration,
+    /// How long a stream stays when its publisher vanishes
+    #[arg(long, env = "HEADWATER_PUBLISH_GRACE", default_value = "10s", value_parser = duration, value_name = "TIME")]
+    pub publish_grace: Duration,
+    /// How long a stream that was pulled for a viewer stays when nobody watches
+    #[arg(long, env = "HEADWATER_IDLE_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
+    pub idle_timeout: Duration,
+    /// Connections at once on the RTMP and on the delivery listener, each; further ones are refused
+    #[arg(long, env = "HEADWATER_MAX_CONNECTIONS", default_value_t = 20_000, value_name = "N")]
+    pub max_connections: usize,
+    /// Streams at once; further ones are refused
+    #[arg(long, env = "HEADWATER_MAX_STREAMS", default_value_t = 1_000, value_name = "N")]
+    pub max_streams: usize,
+    /// End when standard input ends: for a parent process that must leave nothing behind
+    #[arg(long, env = "HEADWATER_END_WITH_STDIN")]
+    pub end_with_stdin: bool,
+    /// Form of the log
+    #[arg(long, env = "HEADWATER_LOG_FORMAT", default_value = "text", value_enum)]
+    pub log_format: LogFormat,
+    /// Filter of the log, as in `info,media_node=debug`
+    #[arg(long, env = "HEADWATER_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+impl Args {
+    /// Flags of every role.
+    pub fn node(&self) -> &NodeArgs {
+        match &self.role {
+            RoleArgs::Origin(origin) => &origin.node,
+            RoleArgs::Edge(edge) => &edge.node,
+        }
+    }
+}
+
+impl From<Args> for Settings {
+    fn from(args: Args) -> Self {
+        let (role, upstreams, rules, node) = match args.role {
+            RoleArgs::Origin(origin) => (Role::Origin, Vec::new(), origin.require_publishing_rules, origin.node),
+            RoleArgs::Edge(edge) => (Role::Edge, edge.upstream, false, edge.node),
+        };
+        Settings {
+            role,
+            name: node.name,
+            app: node.app,
+            rtmp_listen: node.rtmp_listen,
+            http_listen: node.http_listen,
+            ops_listen: node.ops_listen,
+            control_token_file: node.control_token_file,
+            upstreams,
+            require_publishing_rules: rules,
+            ready_wait: node.ready_wait,
+            drain_accept: node.drain_accept,
+            drain_timeout: node.drain_timeout,
+            publish_grace: node.publish_grace,
+            idle_timeout: node.idle_timeout,
+            max_connections: node.max_connections,
+            hub: Limits {
+                streams: node.max_streams,
+                ..Limits::default()
+            },
+            feeds: Default::default(),
+            end_with_stdin: node.end_with_stdin,
+        }
+    }
+}
+
+/// `500ms`, `10s`, `30m`, `2h`, or a bare number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is no time; write 500ms, 10s, 30m or 2h"))?;
+    let millis = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(format!("{unit:?} is no unit of time; ms, s, m and h are")),
+    };
+    Ok(Duration::from_millis(number.saturating_mul(millis)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_flag_has_a_variable_and_a_help_line() {
+        let mut command = Args::command();
+        command.build();
+        for role in command.get_subcommands().filter(|role| role.get_name() != "help") {
+            for arg in role
+                .get_arguments()
+                .filter(|arg| arg.get_id() != "help" && arg.get_id() != "version")
+            {
+                assert!(
+                    arg.get_env().is_some(),
+                    "{} of {} has no variable",
+                    arg.get_id(),
+                    role.get_name()
+                );
+                assert!(
+                    arg.get_help().is_some(),
+                    "{} of {} has no help",
+                    arg.get_id(),
+                    role.get_name()
+                );
+            }
+        }
+        command.debug_assert();
+    }
+
+    #[test]
+    fn times_take_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration("30m"), Ok(Duration::from_secs(1_800)));
+        assert!(duration("10 parsecs").unwrap_err().contains("ms, s, m and h"));
+        assert!(duration("soon").is_err());
+    }
+}

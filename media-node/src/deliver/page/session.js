@@ -1,0 +1,368 @@
+// One viewing of one stream: connects, reconnects, moves, and passes frames on to the screen's sink exactly once.
+
+import { widen } from "./boxes.js";
+import { Connection } from "./connection.js";
+import { moveDelay, reconnectDelay } from "./retry.js";
+import { Source } from "./sink.js";
+import { endOf, handover, isNew, place } from "./splice.js";
+
+const MAX_HELD_BYTES = 32 << 20;
+const MAX_ANCHORS = 64;
+const BACKWARD_S = 1;
+/** Video frames claim to be this long, so that gaps of up to twice as much are played through; `end` says the truth. */
+const CLAIMED_S = { video: 0.5 };
+const FAILED_RECENTLY_MS = 20000;
+
+/** A connection with what it has said of its stream. */
+class Line {
+  constructor(connection) {
+    this.connection = connection;
+    this.program = null; // the init message in force on this connection
+    this.applied = false; // … and whether the sink has it
+    this.caughtUp = new Set(); // kinds that are past what another connection had brought
+    this.clock = null;
+    // Of a connection that was opened for a move, until it is taken:
+    this.held = [];
+    this.heldBytes = 0;
+    this.first = {};
+    this.last = {};
+    this.key = null; // newest place to start at, as an index of `held`
+    this.openedAt = performance.now();
+  }
+}
+
+export class Session {
+  #url;
+  #screen;
+  #onstate;
+  #line = null;
+  #next = null; // the line that a move opened
+  #moving = null;
+  #attempt = 0;
+  #timer = 0;
+  #stopped = false;
+  #greeted = false; // a node has answered once
+  #program = null; // what the sink holds: {mime, bytes, kinds, epoch}
+  #marks = {};
+  #offset = 0;
+  #anchors = [];
+  #ends = {}; // newest presentation end of each kind in the sink, seconds
+  #failedAt = -Infinity; // when the browser last refused media: the back-off goes on although frames come
+
+  /** @param {URL} url of the stream, `ws:` or `wss:` @param {import("./screen.js").Screen} screen @param {() => void} onstate */
+  constructor(url, screen, onstate) {
+    this.#url = url;
+    this.#screen = screen;
+    this.#onstate = onstate;
+    this.state = "connecting";
+    this.detail = "";
+    this.moves = 0;
+    this.reconnects = 0;
+    this.#connect();
+  }
+
+  /** Name of the node that serves this viewer. */
+  get node() {
+    return this.#line?.connection.node ?? "";
+  }
+
+  /** Incarnation of the stream, null if not known yet. */
+  get epoch() {
+    return this.#program?.epoch ?? null;
+  }
+
+  /** Up to where every track has really come, in seconds; null before the first frame. */
+  get end() {
+    const ends = Object.values(this.#ends);
+    return ends.length ? Math.min(...ends) : null;
+  }
+
+  get moving() {
+    return this.#moving !== null;
+  }
+
+  bitrate(nowMs) {
+    return this.#line?.connection.bitrate(nowMs) ?? 0;
+  }
+
+  /** How far what is seen at `position` (seconds) lags the origin, in ms; null without a clock. */
+  latency(position, wallMs) {
+    const past = this.#anchors.filter((anchor) => anchor.at <= position + 0.5);
+    const anchor = past[past.length - 1] ?? this.#anchors[0];
+    return anchor ? wallMs - anchor.wallMs - (position - anchor.at) * 1000 : null;
+  }
+
+  /** Ends it for good; the screen keeps its last picture. */
+  stop() {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    this.#cancelMove();
+    this.#line?.connection.close();
+    this.#line = null;
+  }
+
+  #set(state, detail = "") {
+    if (this.state === state && this.detail === detail) return;
+    this.state = state;
+    this.detail = detail;
+    this.#onstate();
+  }
+
+  #connect() {
+    if (this.#stopped) return;
+    this.#line = new Line(new Connection(this.#url, (connection, type, message) => this.#take(connection, type, message)));
+  }
+
+  #take(connection, type, message) {
+    if (connection === this.#next?.connection) this.#takeNext(this.#next, type, message);
+    else if (connection === this.#line?.connection) this.#takeCurrent(this.#line, type, message);
+  }
+
+  #takeCurrent(line, type, message) {
+    switch (type) {
+      case "hello":
+        if (this.#greeted) this.reconnects += 1;
+        this.#greeted = true;
+        this.#set("playing"); // connected: whether pictures come is seen at the buffer
+        this.#onstate();
+        break;
+      case "init":
+        line.program = message;
+        line.applied = false;
+        break;
+      case "clock":
+        line.clock = message;
+        if (message.epoch !== undefined) line.connection.epoch = message.epoch;
+        break;
+      case "fragment":
+        this.#admit(line, message);
+        if (this.#next) this.#considerHandover();
+        break;
+      case "move":
+        this.#startMove();
+        break;
+      case "end":
+        this.#cancelMove();
+        line.connection.close();
+        this.#set("ended");
+        this.#retryLater();
+        break;
+      case "closed":
+        if (this.#next) this.#switch(); // on its way already: take it as it is
+        else this.#lost(message.opened);
+        break;
+    }
+  }
+
+  // Frames to the sink
+
+  #admit(line, { bytes, samples }) {
+    if (!line.program || !samples.length) return;
+    const [lead] = samples;
+    const known = this.#marks[lead.kind];
+    const wentBack = line.caughtUp.has(lead.kind) && known && lead.key && lead.dts < known.dts - BACKWARD_S;
+    if (!line.applied || wentBack) {
+      if (!this.#apply(line, lead, wentBack)) return;
+      line.applied = true;
+    }
+    for (const sample of samples) if (isNew(sample, this.#marks)) line.caughtUp.add(sample.kind);
+    if (!samples.some((sample) => line.caughtUp.has(sample.kind))) return;
+    const { kinds } = this.#program;
+    if (line.clock && (lead.kind === "video" || !kinds.has("video"))) {
+      this.#anchor(line.clock, lead.pts - lead.dts);
+      line.clock = null;
+    }
+    const isKey = lead.kind === "video" && lead.key;
+    widen(bytes, line.program.tracks, CLAIMED_S);
+    this.#screen.sink.takeFragment(bytes, isKey ? lead.pts + this.#offset : null, kinds.has("video") ? isKey : true);
+    for (const sample of samples) {
+      this.#marks[sample.kind] = sample;
+      const end = sample.pts + sample.duration + this.#offset;
+      this.#ends[sample.kind] = Math.max(end, this.#ends[sample.kind] ?? end);
+    }
+    if (performance.now() - this.#failedAt > FAILED_RECENTLY_MS) this.#attempt = 0;
+  }
+
+  /** Makes the line's program the sink's. False if this browser can't play it. */
+  #apply(line, lead, wentBack) {
+    const { mime, bytes, tracks } = line.program;
+    const kinds = new Set([...tracks.values()].map((track) => track.kind));
+    const { epoch } = line.connection;
+    if (!wentBack && this.#isHeld(line)) return true;
+    if (!Source.isTypeSupported(mime)) {
+      this.stop();
+      this.#set("unsupported", mime);
+      return false;
+    }
+    const offset = place({ end: endOf(this.#marks), pts: lead.pts, offset: this.#offset });
+    // A changed program needs its own key frame, even one whose time the buffer has already.
+    if (offset !== this.#offset || this.#program?.epoch !== epoch || !isNew(lead, this.#marks)) this.#marks = {};
+    this.#offset = offset;
+    const sameKinds = this.#program && [...kinds].join() === [...this.#program.kinds].join();
+    this.#program = { mime, bytes, kinds, epoch };
+    if (!sameKinds || !this.#screen.sink) this.#screen.rebuild(mime, (why) => this.#sinkFailed(why));
+    this.#screen.sink.takeInit(bytes, mime, offset);
+    this.#ends = {};
+    return true;
+  }
+
+  #isHeld(line) {
+    const held = this.#program;
+    return held !== null && held.epoch === line.connection.epoch && held.mime === line.program.mime && equal(held.bytes, line.program.bytes);
+  }
+
+  #sinkFailed(why) {
+    console.warn("headwater: the buffer is made anew", why);
+    this.#failedAt = performance.now();
+    this.#program = null;
+    this.#marks = {};
+    this.#cancelMove();
+    this.#line?.connection.close();
+    this.#lost(true);
+  }
+
+  /** The clock counts decoding times, the playhead presentation times: `reorder` is what lies between them. */
+  #anchor({ mediaTimeMs, wallMs }, reorder) {
+    this.#anchors.push({ at: mediaTimeMs / 1000 + reorder + this.#offset, wallMs });
+    if (this.#anchors.length > MAX_ANCHORS) this.#anchors.shift();
+  }
+
+  // Lost connections
+
+  #lost(opened) {
+    this.#cancelMove();
+    if (this.state !== "ended" && this.state !== "waiting") this.#set("reconnecting");
+    if (!opened) this.#askWhy();
+    this.#retryLater();
+  }
+
+  #retryLater() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#connect(), reconnectDelay(this.#attempt++, Math.random()));
+  }
+
+  /** WebSocket hides the status of a refused upgrade; a HEAD of the same path tells it. */
+  async #askWhy() {
+    const url = new URL(this.#url);
+    url.protocol = url.protocol.replace("ws", "http");
+    let status = 0;
+    try {
+      ({ status } = await fetch(url, { method: "HEAD", signal: AbortSignal.timeout(2000) }));
+    } catch {
+      // No answer, or another origin that does not let scripts read it.
+    }
+    if (this.#stopped || this.state === "playing") return;
+    if (status === 404) this.#set(this.state === "ended" ? "ended" : "waiting");
+    else if (this.state !== "ended") this.#set("reconnecting", status === 503 ? "busy" : status ? "" : "unreachable");
+  }
+
+  // Moves
+
+  #startMove() {
+    if (this.#moving) return;
+    this.#moving = { since: performance.now(), attempt: 0, timer: 0 };
+    this.#tryMove();
+  }
+
+  #tryMove() {
+    const connection = new Connection(this.#url, (from, type, message) => this.#take(from, type, message));
+    this.#next = new Line(connection);
+    this.#onstate();
+  }
+
+  #retryMove() {
+    this.#next?.connection.close();
+    this.#next = null;
+    const delay = moveDelay(this.#moving.attempt++, performance.now() - this.#moving.since, Math.random());
+    if (delay === null) this.#cancelMove();
+    else this.#moving.timer = setTimeout(() => this.#tryMove(), delay);
+  }
+
+  #cancelMove() {
+    clearTimeout(this.#moving?.timer);
+    this.#next?.connection.close();
+    this.#next = this.#moving = null;
+  }
+
+  #takeNext(line, type, message) {
+    switch (type) {
+      case "hello":
+        if (line.connection.node === this.node) this.#retryMove(); // the node that wants to be rid of us
+        break;
+      case "init":
+        line.program = message;
+        line.held = [];
+        line.heldBytes = 0;
+        line.first = {};
+        line.last = {};
+        line.key = null;
+        break;
+      case "clock":
+        line.clock = message;
+        line.held.push({ clock: message });
+        break;
+      case "fragment":
+        this.#hold(line, message);
+        break;
+      case "move":
+      case "end":
+      case "closed":
+        this.#retryMove();
+        break;
+    }
+  }
+
+  #hold(line, fragment) {
+    line.held.push(fragment);
+    line.heldBytes += fragment.bytes.length;
+    const video = [...(line.program?.tracks.values() ?? [])].some((track) => track.kind === "video");
+    if (fragment.samples.some((sample) => sample.key && (sample.kind === "video" || !video))) {
+      line.key = { index: line.held.length - 1, sample: fragment.samples[0] };
+    }
+    for (const sample of fragment.samples) {
+      line.first[sample.kind] ??= sample;
+      line.last[sample.kind] = sample;
+    }
+    if (line.heldBytes > MAX_HELD_BYTES) this.#retryMove();
+    else this.#considerHandover();
+  }
+
+  #considerHandover() {
+    const line = this.#next;
+    if (!line.program) return;
+    const verdict = handover({
+      marks: this.#marks,
+      first: line.first,
+      last: line.last,
+      key: line.key?.sample ?? null,
+      sameProgram: this.#isHeld(line),
+      sameEpoch: line.connection.epoch === this.epoch,
+      oldAlive: true,
+      waitedMs: performance.now() - line.openedAt,
+    });
+    if (verdict === "wait") return;
+    if (verdict === "change") line.held = line.held.filter((message, index) => message.clock || index >= line.key.index);
+    this.#switch();
+  }
+
+  #switch() {
+    const line = this.#next;
+    this.#next = null;
+    clearTimeout(this.#moving?.timer);
+    this.#moving = null;
+    this.#line.connection.close();
+    this.#line = line;
+    this.moves += 1;
+    const { held } = line;
+    line.held = [];
+    for (const message of held) {
+      if (message.clock) line.clock = message.clock;
+      else this.#admit(line, message);
+    }
+    this.#onstate();
+  }
+}
+
+function equal(a, b) {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}

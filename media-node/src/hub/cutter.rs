@@ -1,0 +1,155 @@
+//! Cuts the origin's timeline into segments: a pure function of the units.
+
+use crate::media::unit::{TrackKind, Unit, UnitKind};
+
+/// Target durations that the origin announces in its clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Targets {
+    /// Part duration, milliseconds.
+    pub part_ms: u32,
+    /// Shortest segment, milliseconds; a segment ends at the first key frame after it. At least 1000.
+    pub segment_ms: u32,
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self {
+            part_ms: 200,
+            segment_ms: 1_000,
+        }
+    }
+}
+
+/// What the next clock message says of the cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) segment: u64,
+    pub(super) discontinuity: u64,
+}
+
+/// State of the cutting of one epoch.
+#[derive(Debug)]
+pub(super) struct Cutter {
+    targets: Targets,
+    next: Cut,
+    begun_at: Option<i64>,
+    broken: bool,
+}
+
+impl Cutter {
+    /// Numbers begin at the wall clock in seconds: segments last at least 1 s, so that a restarted origin never goes back.
+    pub(super) fn new(targets: Targets, epoch_ms: u64) -> Self {
+        Self {
+            targets,
+            next: Cut {
+                segment: epoch_ms / 1_000,
+                discontinuity: 0,
+            },
+            begun_at: None,
+            broken: false,
+        }
+    }
+
+    pub(super) fn targets(&self) -> Targets {
+        self.targets
+    }
+
+    /// The timeline broke (a publisher came back, timestamps jumped): the next place to cut is a discontinuity.
+    pub(super) fn discontinuity(&mut self) {
+        self.broken = self.begun_at.is_some();
+    }
+
+    /// The cut before `unit`, if one is due. `has_video` says whether key frames rule the cutting.
+    pub(super) fn before(&mut self, unit: &Unit, has_video: bool) -> Option<Cut> {
+        let may_cut = match unit.track {
+            TrackKind::Video => unit.kind == UnitKind::Key,
+            TrackKind::Audio => !has_video && unit.kind == UnitKind::Frame,
+            TrackKind::Script => false,
+        };
+        let due = self
+            .begun_at
+            .is_none_or(|begun| self.broken || unit.dts - begun >= i64::from(self.targets.segment_ms));
+        if !(may_cut && due) {
+            return None;
+        }
+        let mut cut = self.next;
+        if std::mem::take(&mut self.broken) {
+            cut.discontinuity += 1;
+        }
+        self.begun_at = Some(unit.dts);
+        self.next = Cut {
+            segment: cut.segment + 1,
+            ..cut
+        };
+        Some(cut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn unit(track: TrackKind, kind: UnitKind, dts: i64) -> Unit {
+        Unit {
+            track,
+            kind,
+            dts,
+            cts: 0,
+            tag: Bytes::new(),
+            data_offset: 0,
+        }
+    }
+
+    #[test]
+    fn segments_begin_at_key_frames_and_last_at_least_the_target() {
+        let mut cutter = Cutter::new(Targets::default(), 1_000_000);
+        let cuts: Vec<_> = (0..100)
+            .filter_map(|n| {
+                let kind = if n % 10 == 0 { UnitKind::Key } else { UnitKind::Frame };
+                cutter
+                    .before(&unit(TrackKind::Video, kind, n * 40), true)
+                    .map(|cut| (n, cut.segment))
+            })
+            .collect();
+        assert_eq!(cuts, [(0, 1_000), (30, 1_001), (60, 1_002), (90, 1_003)]);
+    }
+
+    #[test]
+    fn a_break_cuts_at_the_next_key_frame_with_a_new_discontinuity() {
+        let mut cutter = Cutter::new(Targets::default(), 0);
+        let key = |dts| unit(TrackKind::Video, UnitKind::Key, dts);
+        assert_eq!(
+            cutter.before(&key(0), true),
+            Some(Cut {
+                segment: 0,
+                discontinuity: 0
+            })
+        );
+        cutter.discontinuity();
+        assert_eq!(cutter.before(&unit(TrackKind::Video, UnitKind::Frame, 40), true), None);
+        assert_eq!(
+            cutter.before(&key(80), true),
+            Some(Cut {
+                segment: 1,
+                discontinuity: 1
+            })
+        );
+        assert_eq!(
+            cutter.before(&key(1_080), true),
+            Some(Cut {
+                segment: 2,
+                discontinuity: 1
+            })
+        );
+    }
+
+    #[test]
+    fn audio_cuts_only_where_there_is_no_video() {
+        let mut cutter = Cutter::new(Targets::default(), 0);
+        let audio = unit(TrackKind::Audio, UnitKind::Frame, 0);
+        assert_eq!(cutter.before(&audio, true), None);
+        assert!(cutter.before(&audio, false).is_some());
+    }
+}

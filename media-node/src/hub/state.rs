@@ -1,0 +1,270 @@
+//! What a stream's lock guards, and how a unit becomes an item: cutting, starts, loss counting.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headwater_contract::{StreamEnd, StreamSource};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::broadcast::{Ring, Start, What};
+use super::cutter::{Cut, Cutter};
+use super::registry::Limits;
+use crate::media::clock::Clock;
+use crate::media::meter::BitrateMeter;
+use crate::media::track::{Learned, Tracks};
+use crate::media::unit::{TrackKind, Unit, UnitKind};
+
+/// Silence of a track that the metadata leaves out, after which it is gone: milliseconds of media.
+const GONE_MS: i64 = 500;
+
+/// Window of the measured bit rate: milliseconds of media.
+const METER_MS: i64 = 4_000;
+
+pub(super) struct State {
+    pub(super) ring: Ring,
+    pub(super) restarts: u64,
+    pub(super) tracks: Arc<Tracks>,
+    pub(super) epoch: u64,
+    pub(super) source: StreamSource,
+    pub(super) since: Timestamp,
+    pub(super) clocking: Clocking,
+    pub(super) clock: Option<Arc<Clock>>,
+    pub(super) units: u64,
+    pub(super) lost_units: u64,
+    pub(super) first_dts: Option<i64>,
+    pub(super) newest_dts: i64,
+    /// Newest decoding time of video and audio, configurations included.
+    pub(super) newest_of: [Option<i64>; 2],
+    /// Place of the first key frame before the tracks were complete, and the count of units before it.
+    pub(super) unsettled_key: Option<(u64, u64)>,
+    pub(super) last_media: Option<Instant>,
+    pub(super) session: Session,
+    pub(super) meter: BitrateMeter,
+    pub(super) ended: Option<StreamEnd>,
+}
+
+/// Who cuts the timeline.
+pub(super) enum Clocking {
+    /// Not known before the first unit.
+    Undecided,
+    /// This node.
+    Own(Cutter),
+    /// The upstream: its clock messages come with the stream. Holds its last clock's unit count and our own then.
+    Upstream { theirs: u64, ours: u64 },
+}
+
+/// Who feeds the stream.
+pub(super) enum Session {
+    Live {
+        id: u64,
+        displaced: CancellationToken,
+        seated: Instant,
+    },
+    Vacant {
+        since: Instant,
+        grace: Duration,
+        reason: StreamEnd,
+    },
+}
+
+impl State {
+    pub(super) fn new(source: StreamSource, epoch: u64) -> Self {
+        Self {
+            ring: Ring::default(),
+            restarts: 0,
+            tracks: Arc::default(),
+            epoch,
+            source,
+            since: Timestamp::now(),
+            clocking: Clocking::Undecided,
+            clock: None,
+            units: 0,
+            lost_units: 0,
+            first_dts: None,
+            newest_dts: 0,
+            newest_of: [None; 2],
+            unsettled_key: None,
+            last_media: None,
+            session: Session::Vacant {
+                since: Instant::now(),
+                grace: Duration::ZERO,
+                reason: StreamEnd::PublisherLost,
+            },
+            meter: BitrateMeter::new(METER_MS),
+            ended: None,
+        }
+    }
+
+    pub(super) fn playable(&self) -> bool {
+        self.ring.newest_start().is_some()
+    }
+
+    pub(super) fn owned_by(&self, session: u64) -> bool {
+        self.ended.is_none() && matches!(self.session, Session::Live { id, .. } if id == session)
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.restarts += 1;
+        self.ring.clear();
+        self.tracks = Arc::default();
+        self.clocking = Clocking::Undecided;
+        self.clock = None;
+        self.units = 0;
+        self.first_dts = None;
+        self.newest_dts = 0; // times begin anew, and so does what is measured by them
+        self.newest_of = [None; 2];
+        self.meter = BitrateMeter::new(METER_MS);
+        self.unsettled_key = None;
+    }
+
+    /// Counts what was lost between two clocks of the upstream.
+    pub(super) fn follow(&mut self, clock: &Clock) {
+        if let Clocking::Upstream { theirs, ours } = self.clocking {
+            let sent = clock.units.saturating_sub(theirs);
+            self.lost_units += sent.saturating_sub(self.units - ours);
+        }
+        self.clocking = Clocking::Upstream {
+            theirs: clock.units,
+            ours: self.units,
+        };
+        self.newest_dts = self.newest_dts.max(clock.media_time_ms); // the unit that follows
+    }
+
+    pub(super) fn append(&mut self, unit: Unit, learned: Option<Learned>, limits: Limits) {
+        let (bytes, items) = (limits.ring_bytes, limits.ring_items);
+        if let Some(track) = place_of(unit.track) {
+            self.newest_of[track] = self.newest_of[track].max(Some(unit.dts));
+        }
+        if let Some(next) = learned.and_then(|learned| self.tracks.with(learned)) {
+            self.tracks = Arc::new(next);
+            if !unit.is_media() {
+                return self
+                    .ring
+                    .push(What::Tracks(unit, Arc::clone(&self.tracks)), None, bytes, items);
+            }
+        }
+        if unit.is_media() {
+            self.last_media = Some(Instant::now());
+            self.meter.add(unit.dts, unit.tag.len() as u64);
+            self.first_dts.get_or_insert(unit.dts);
+            self.newest_dts = self.newest_dts.max(unit.dts);
+            self.shed(&unit);
+            self.cut(&unit, limits);
+        } else if matches!(unit.kind, UnitKind::Config | UnitKind::Metadata) {
+            return; // a repeat of what is known already
+        }
+        let start = self.start_at(&unit);
+        if unit.is_media() {
+            self.units += 1;
+        }
+        self.ring.push(What::Unit(unit), start, bytes, items);
+    }
+
+    /// Lets go of a track that a publisher who returned no longer sends: its metadata leaves it out, and nothing of it has
+    /// come for a while where a newcomer may begin. Players would wait for it for ever. Every node decides the same, since
+    /// each sees the same units.
+    fn shed(&mut self, unit: &Unit) {
+        let other = match (unit.track, unit.kind) {
+            (TrackKind::Video, UnitKind::Key) => TrackKind::Audio,
+            (TrackKind::Audio, UnitKind::Frame) => TrackKind::Video,
+            _ => return,
+        };
+        let newest = place_of(other).and_then(|track| self.newest_of[track]);
+        if newest.is_some_and(|newest| unit.dts.saturating_sub(newest) >= GONE_MS)
+            && let Some(next) = self.tracks.without(other)
+        {
+            self.tracks = Arc::new(next);
+        }
+    }
+
+    fn cut(&mut self, unit: &Unit, limits: Limits) {
+        if let Clocking::Undecided = self.clocking {
+            self.clocking = Clocking::Own(Cutter::new(limits.targets, self.epoch));
+        }
+        let Clocking::Own(cutter) = &mut self.clocking else {
+            return;
+        };
+        let Some(Cut { segment, discontinuity }) = cutter.before(unit, self.tracks.video.is_some()) else {
+            return;
+        };
+        let clock = Arc::new(Clock {
+            version: 1,
+            epoch: self.epoch,
+            segment,
+            discontinuity,
+            media_time_ms: unit.dts,
+            wall_ms: now_ms(),
+            part_target_ms: cutter.targets().part_ms,
+            segment_target_ms: cutter.targets().segment_ms,
+            init_version: self.tracks.version,
+            bandwidth_bps: self.meter.bits_per_second(),
+            units: self.units,
+        });
+        self.clock = Some(Arc::clone(&clock));
+        self.ring
+            .push(What::Clock(clock), None, limits.ring_bytes, limits.ring_items);
+    }
+
+    /// The start at `unit`, if a newcomer may begin there. Where the tracks are not complete yet, the place is kept and
+    /// becomes a start as soon as they are, or a second of media later without those that were promised.
+    fn start_at(&mut self, unit: &Unit) -> Option<Arc<Start>> {
+        let settled = self.tracks.complete() || self.first_dts.is_some_and(|first| unit.dts - first >= 1_000);
+        let opens = match (unit.track, unit.kind) {
+            (TrackKind::Video, UnitKind::Key) => true,
+            (TrackKind::Audio, UnitKind::Frame) => {
+                self.tracks.video.is_none()
+                    && (settled || !self.tracks.expects_video)
+                    && self
+                        .ring
+                        .newest_start()
+                        .is_none_or(|start| self.audio_start_due(start, unit))
+            }
+            _ => false,
+        };
+        let here = self.ring.end();
+        if settled && let Some((seq, units)) = self.unsettled_key.take() {
+            if !opens {
+                let start = self.start(seq, units);
+                self.ring.mark_start(start);
+            }
+        } else if opens && !settled {
+            self.unsettled_key.get_or_insert((here, self.units));
+        }
+        (opens && settled).then(|| self.start(here, self.units))
+    }
+
+    /// Audio may be begun at any frame; a start each second is enough.
+    fn audio_start_due(&self, newest: &Start, unit: &Unit) -> bool {
+        let begun = newest.clock.as_ref().map_or(i64::MIN, |clock| clock.media_time_ms);
+        self.clock.as_ref().map_or(unit.dts, |clock| clock.media_time_ms) != begun
+    }
+
+    fn start(&self, seq: u64, units: u64) -> Arc<Start> {
+        let clock = self.clock.as_ref().map(|clock| {
+            Arc::new(Clock {
+                units,
+                ..Clock::clone(clock)
+            })
+        });
+        Arc::new(Start {
+            seq,
+            epoch: self.epoch,
+            tracks: Arc::clone(&self.tracks),
+            clock,
+        })
+    }
+}
+
+/// Index of a track in [`State::newest_of`].
+fn place_of(track: TrackKind) -> Option<usize> {
+    match track {
+        TrackKind::Video => Some(0),
+        TrackKind::Audio => Some(1),
+        TrackKind::Script => None,
+    }
+}
+
+pub(super) fn now_ms() -> u64 {
+    Timestamp::now().as_millisecond().max(0) as u64
+}

@@ -1,0 +1,263 @@
+//! One stream: its ring, its tracks, its clock, and the session that feeds it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use headwater_contract::{StreamEnd, StreamSource};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio_util::sync::CancellationToken;
+
+use super::broadcast::{Ring, Subscriber};
+use super::registry::{Limits, Occupancy};
+use super::state::{Clocking, Session, State, now_ms};
+use crate::media::track::Tracks;
+use crate::names::StreamName;
+
+/// Handle of a stream. The lock is a plain mutex: it is held for the few instructions that touch the ring, never over an
+/// await, and the publisher is its only writer.
+#[derive(Clone)]
+pub struct Stream(Arc<Shared>);
+
+struct Shared {
+    id: u64,
+    name: StreamName,
+    limits: Limits,
+    viewers: AtomicU64,
+    relays: AtomicU64,
+    wake: Notify,
+    state: Mutex<State>,
+}
+
+/// What a stream is at a moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: StreamName,
+    /// Incarnation, Unix milliseconds.
+    pub epoch: u64,
+    /// How it got here.
+    pub source: StreamSource,
+    /// A newcomer would be served at once.
+    pub playable: bool,
+    /// Configurations.
+    pub tracks: Arc<Tracks>,
+    /// When it came up here.
+    pub since: Timestamp,
+    /// Measured bit rate, bits per second.
+    pub bitrate_bps: u64,
+    /// Viewers.
+    pub viewers: u64,
+    /// Other nodes that pull it from here.
+    pub relays: u64,
+    /// Age of the newest unit by the upstream's clock, milliseconds; 0 for our own clock, none without a clock.
+    pub lag_ms: Option<u64>,
+    /// Media units lost upstream.
+    pub lost_units: u64,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stream({})", self.0.name)
+    }
+}
+
+impl Stream {
+    pub(super) fn new(id: u64, name: StreamName, source: StreamSource, limits: Limits, epoch: u64) -> Self {
+        Self(Arc::new(Shared {
+            id,
+            name,
+            limits,
+            viewers: AtomicU64::new(0),
+            relays: AtomicU64::new(0),
+            wake: Notify::new(),
+            state: Mutex::new(State::new(source, epoch)),
+        }))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &StreamName {
+        &self.0.name
+    }
+
+    /// Unique within the process: a stream that ends and comes back has another one.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// What it is now.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.lock();
+        let lag_ms = state.clock.as_ref().map(|clock| match state.clocking {
+            Clocking::Upstream { .. } => clock.lag_ms(state.newest_dts, now_ms()),
+            _ => 0,
+        });
+        Snapshot {
+            name: self.0.name.clone(),
+            epoch: state.epoch,
+            source: state.source,
+            playable: state.playable(),
+            tracks: Arc::clone(&state.tracks),
+            since: state.since,
+            bitrate_bps: state.meter.bits_per_second(),
+            viewers: self.0.viewers.load(Ordering::Relaxed),
+            relays: self.0.relays.load(Ordering::Relaxed),
+            lag_ms,
+            lost_units: state.lost_units,
+        }
+    }
+
+    /// Viewers and relays.
+    pub fn audience(&self) -> u64 {
+        self.0.viewers.load(Ordering::Relaxed) + self.0.relays.load(Ordering::Relaxed)
+    }
+
+    /// True if nobody feeds it.
+    pub fn unattended(&self) -> bool {
+        matches!(self.lock().session, Session::Vacant { .. })
+    }
+
+    /// Why it ended, if it has.
+    pub fn ended(&self) -> Option<StreamEnd> {
+        self.lock().ended
+    }
+
+    /// A cursor that begins at the newest start.
+    pub fn subscribe(&self) -> Subscriber {
+        Subscriber::new(self.clone(), self.lock().restarts)
+    }
+
+    /// Counts a viewer for as long as the guard lives.
+    pub fn watch(&self) -> Watching {
+        self.0.viewers.fetch_add(1, Ordering::Relaxed);
+        Watching {
+            stream: self.clone(),
+            relay: false,
+        }
+    }
+
+    /// Counts a relay for as long as the guard lives.
+    pub fn relay(&self) -> Watching {
+        self.0.relays.fetch_add(1, Ordering::Relaxed);
+        Watching {
+            stream: self.clone(),
+            relay: true,
+        }
+    }
+
+    /// Waits until it is playable. Returns why not, if it ends first.
+    pub async fn playable(&self) -> Result<(), StreamEnd> {
+        loop {
+            let woken = self.woken();
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            {
+                let state = self.lock();
+                if state.playable() {
+                    return Ok(());
+                }
+                if let Some(reason) = state.ended {
+                    return Err(reason);
+                }
+            }
+            woken.await;
+        }
+    }
+
+    pub(super) fn woken(&self) -> Notified<'_> {
+        self.0.wake.notified()
+    }
+
+    pub(super) fn with_ring<T>(&self, read: impl FnOnce(&Ring, u64, Option<StreamEnd>) -> T) -> T {
+        let state = self.lock();
+        read(&state.ring, state.restarts, state.ended)
+    }
+
+    pub(super) fn occupancy(&self, now: Instant) -> Occupancy {
+        let state = self.lock();
+        match state.session {
+            Session::Live { seated, .. } => {
+                let heard = state.last_media.map_or(seated, |last| last.max(seated));
+                Occupancy::Live {
+                    silent_for: now.duration_since(heard),
+                }
+            }
+            Session::Vacant { .. } => Occupancy::Vacant,
+        }
+    }
+
+    /// Seats a session, displacing the one before; none if the stream has ended.
+    pub(super) fn seat(&self, session: u64, source: StreamSource) -> Option<CancellationToken> {
+        let displaced = CancellationToken::new();
+        let mut state = self.lock();
+        if state.ended.is_some() {
+            return None;
+        }
+        if let Session::Live { displaced, .. } = &state.session {
+            displaced.cancel();
+        }
+        state.source = source;
+        state.session = Session::Live {
+            id: session,
+            displaced: displaced.clone(),
+            seated: Instant::now(),
+        };
+        Some(displaced)
+    }
+
+    /// Ends it if its grace has passed at `now`.
+    pub(super) fn expire(&self, now: Instant) -> Option<StreamEnd> {
+        let mut state = self.lock();
+        match state.session {
+            Session::Vacant { since, grace, reason } if now.duration_since(since) >= grace => {
+                state.ended.get_or_insert(reason);
+            }
+            _ => {}
+        }
+        let ended = state.ended;
+        drop(state);
+        if ended.is_some() {
+            self.0.wake.notify_waiters();
+        }
+        ended
+    }
+
+    pub(super) fn end(&self, reason: StreamEnd) {
+        let mut state = self.lock();
+        state.ended.get_or_insert(reason);
+        if let Session::Live { displaced, .. } = &state.session {
+            displaced.cancel();
+        }
+        drop(state);
+        self.0.wake.notify_waiters();
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    pub(super) fn wake(&self) {
+        self.0.wake.notify_waiters();
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts somebody who watches, until it is dropped.
+#[derive(Debug)]
+pub struct Watching {
+    stream: Stream,
+    relay: bool,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let shared = &self.stream.0;
+        let count = if self.relay { &shared.relays } else { &shared.viewers };
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
+}

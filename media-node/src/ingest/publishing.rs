@@ -1,0 +1,165 @@
+//! The publishing rules in force: set by the control API, kept while the control plane is away, watched by sessions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_contract::{OnConflict, PublishKey, Publishing, Push};
+use tokio::sync::watch;
+
+use super::admit::MAX_KEY;
+use crate::names::{NameError, StreamName};
+use crate::rtmp::url::{RtmpUrl, UrlError};
+
+/// Who may publish, and where streams are forwarded to.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Who may publish.
+    pub access: Access,
+    /// What happens to a second publisher.
+    pub on_conflict: OnConflict,
+    /// Streams to forward.
+    pub pushes: Vec<Push>,
+}
+
+/// Who may publish.
+#[derive(Clone, Debug, Default)]
+pub enum Access {
+    /// Anyone who reaches the port.
+    #[default]
+    Anyone,
+    /// Nobody has said so far: all are refused.
+    Unknown,
+    /// Stream name or `*` to key.
+    Keys(BTreeMap<String, PublishKey>),
+}
+
+/// Why rules are refused; the ones before stay in force. Holds neither keys nor URLs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RulesError {
+    /// A key that could never match, or that everybody has.
+    #[error("keys[{name:?}]: a key of 1 to {MAX_KEY} bytes is needed")]
+    Key {
+        /// Whose.
+        name: String,
+    },
+    /// A name that no stream can have.
+    #[error("keys: {0}, and * for all others")]
+    Name(#[from] NameError),
+    /// Where to push to.
+    #[error("pushes[{index}].url: {error}")]
+    Push {
+        /// Which, from 0 on.
+        index: usize,
+        /// What is wrong.
+        error: UrlError,
+    },
+    /// Too many.
+    #[error("{given} pushes, {MAX_PUSHES} are allowed")]
+    TooManyPushes {
+        /// How many.
+        given: usize,
+    },
+}
+
+/// Most push rules.
+pub const MAX_PUSHES: usize = 100;
+
+/// Handle of the rules.
+#[derive(Clone, Debug)]
+pub struct PublishRules(Arc<watch::Sender<Arc<Rules>>>);
+
+impl PublishRules {
+    /// Before any control plane has spoken. `required` refuses all until it has (`--require-publishing-rules`, which an
+    /// operator sets); otherwise anyone may publish.
+    pub fn new(required: bool) -> Self {
+        let access = if required { Access::Unknown } else { Access::Anyone };
+        let rules = Rules {
+            access,
+            ..Rules::default()
+        };
+        Self(Arc::new(watch::Sender::new(Arc::new(rules))))
+    }
+
+    /// Puts `publishing` in force. Running publishers whose key no longer fits are closed.
+    pub fn set(&self, publishing: Publishing) -> Result<(), RulesError> {
+        check(&publishing)?;
+        let rules = Rules {
+            access: publishing.keys.map_or(Access::Anyone, Access::Keys),
+            on_conflict: publishing.on_conflict,
+            pushes: publishing.pushes,
+        };
+        self.0.send_replace(Arc::new(rules));
+        Ok(())
+    }
+
+    /// The rules now.
+    pub fn current(&self) -> Arc<Rules> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// To wait for changes.
+    pub fn watch(&self) -> watch::Receiver<Arc<Rules>> {
+        self.0.subscribe()
+    }
+}
+
+fn check(publishing: &Publishing) -> Result<(), RulesError> {
+    for (name, key) in publishing.keys.iter().flatten() {
+        if name != "*" {
+            name.parse::<StreamName>()?;
+        }
+        if !(1..=MAX_KEY).contains(&key.expose().len()) {
+            return Err(RulesError::Key { name: name.clone() });
+        }
+    }
+    if publishing.pushes.len() > MAX_PUSHES {
+        return Err(RulesError::TooManyPushes {
+            given: publishing.pushes.len(),
+        });
+    }
+    for (index, push) in publishing.pushes.iter().enumerate() {
+        // Any name will do in the place of the stream's.
+        let url = push.url.replace("{stream}", "x").parse::<RtmpUrl>();
+        url.map_err(|error| RulesError::Push { index, error })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyed(name: &str, key: &str) -> Publishing {
+        Publishing {
+            keys: Some(BTreeMap::from([(name.to_owned(), PublishKey::new(key))])),
+            ..Publishing::default()
+        }
+    }
+
+    #[test]
+    fn anyone_publishes_until_told_otherwise_unless_rules_are_required() {
+        assert!(matches!(PublishRules::new(false).current().access, Access::Anyone));
+        let rules = PublishRules::new(true);
+        assert!(matches!(rules.current().access, Access::Unknown));
+        rules.set(Publishing::default()).unwrap();
+        assert!(matches!(rules.current().access, Access::Anyone));
+    }
+
+    #[test]
+    fn wrong_rules_are_refused_and_those_before_stay() {
+        let rules = PublishRules::new(false);
+        rules.set(keyed("cam1", "one")).unwrap();
+        assert!(matches!(rules.set(keyed("cam1", "")), Err(RulesError::Key { .. })));
+        assert!(matches!(rules.set(keyed("a/b", "k")), Err(RulesError::Name(_))));
+        let push = Publishing {
+            pushes: vec![Push {
+                stream: "*".into(),
+                url: "http://h/{stream}?key=s3cret".into(),
+            }],
+            ..Publishing::default()
+        };
+        let error = rules.set(push).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cret"));
+        assert!(matches!(&rules.current().access, Access::Keys(keys) if keys.contains_key("cam1")));
+    }
+}

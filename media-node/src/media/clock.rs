@@ -1,0 +1,68 @@
+//! The origin's clock: what it says before the first unit of each segment, so that every number on every node derives
+//! from one place.
+
+use serde::{Deserialize, Serialize};
+
+/// A clock message. As JSON it is sent to WebSocket players (`type: clock`) and, in an AMF0 data message named
+/// [`Clock::MESSAGE`], to relays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Clock {
+    /// Version of this message, 1.
+    pub version: u8,
+    /// Incarnation of the stream: Unix milliseconds at which the origin first took it in.
+    pub epoch: u64,
+    /// Number of the segment that begins here; the first one of an epoch is the wall clock in seconds.
+    pub segment: u64,
+    /// Count of discontinuities of the timeline within the epoch.
+    pub discontinuity: u64,
+    /// Decoding time of the segment's first unit, milliseconds, unwrapped.
+    pub media_time_ms: i64,
+    /// When the origin took that unit in, Unix milliseconds.
+    pub wall_ms: u64,
+    /// Target duration of a part, milliseconds.
+    pub part_target_ms: u32,
+    /// Target duration of a segment, milliseconds.
+    pub segment_target_ms: u32,
+    /// Which decoder configuration is in force ([`super::track::Tracks::version`]).
+    pub init_version: u32,
+    /// Measured bit rate, bits per second, 0 until measured.
+    pub bandwidth_bps: u64,
+    /// Count of media units of the epoch before this message: a difference at a relay is a loss.
+    pub units: u64,
+}
+
+impl Clock {
+    /// Name of the AMF0 data message that carries a clock to relays.
+    pub const MESSAGE: &str = "onHeadwaterClock";
+
+    /// Age of a unit with decoding time `dts` at wall time `now_ms`, by the origin's clock; 0 if it is ahead.
+    pub fn lag_ms(&self, dts: i64, now_ms: u64) -> u64 {
+        let taken_in = self.wall_ms as i64 + (dts - self.media_time_ms);
+        (now_ms as i64).saturating_sub(taken_in).max(0) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_is_the_age_by_the_origins_clock() {
+        let clock = Clock {
+            version: 1,
+            epoch: 1,
+            segment: 1,
+            discontinuity: 0,
+            media_time_ms: 5_000,
+            wall_ms: 1_000_000,
+            part_target_ms: 200,
+            segment_target_ms: 1_000,
+            init_version: 0,
+            bandwidth_bps: 0,
+            units: 0,
+        };
+        assert_eq!(clock.lag_ms(5_400, 1_000_450), 50);
+        assert_eq!(clock.lag_ms(5_400, 1_000_000), 0, "a unit from the future has no age");
+    }
+}
