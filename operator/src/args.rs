@@ -1,0 +1,126 @@
+//! The command line, and the only place where its defaults stand.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::telemetry::LogFormat;
+
+/// Default address of the ops port.
+pub const OPS_LISTEN: &str = "127.0.0.1:9090";
+
+/// Headwater's control plane: live streams from one ingest point to any number of browsers, on edges that scale by bandwidth
+#[derive(Debug, Parser)]
+#[command(
+    name = "headwater",
+    version,
+    after_help = "Every flag can be given as an environment variable."
+)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What is logged: a level, or a list of target=level as in info,headwater=debug
+    #[arg(
+        long,
+        env = "HEADWATER_LOG",
+        default_value = "info",
+        global = true,
+        value_name = "FILTER"
+    )]
+    pub log: String,
+    /// How log lines look
+    #[arg(long, env = "HEADWATER_LOG_FORMAT", value_enum, default_value_t, global = true)]
+    pub log_format: LogFormat,
+}
+
+/// What the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs origins and edge pools on this machine, without a cluster
+    #[command(after_help = LOCAL_HELP)]
+    Local(LocalArgs),
+    /// Writes the CustomResourceDefinitions as YAML
+    Crds(CrdsArgs),
+    /// Runs the controllers in a Kubernetes cluster
+    #[command(hide = true)]
+    Operator,
+}
+
+const LOCAL_HELP: &str = "Addresses: the first origin takes RTMP on 127.0.0.1:1935, the first pool serves the player page on \
+    127.0.0.1:8080 and RTMP on 127.0.0.1:1936; further ones take the next free ports. All of them stand in /api/v1/fleet on \
+    the ops port. Manifests that change on disk take effect at once; a mistake in them changes nothing and is explained.\n\n\
+    Example: headwater local -f examples/local.yaml --sample";
+
+/// Flags of `headwater local`.
+#[derive(Debug, ClapArgs)]
+pub struct LocalArgs {
+    /// Manifests (StreamOrigin, EdgePool, Secret), or a folder of them; may be repeated
+    #[arg(
+        short = 'f',
+        long = "file",
+        env = "HEADWATER_FILE",
+        value_delimiter = ',',
+        num_args = 1..,
+        required = true,
+        value_name = "FILE"
+    )]
+    pub files: Vec<PathBuf>,
+    /// Publishes a bundled clip in a loop, as the stream `sample` of the first origin
+    #[arg(long, env = "HEADWATER_SAMPLE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub sample: bool,
+    /// Ends in order after this many seconds
+    #[arg(long, env = "HEADWATER_EXIT_AFTER", value_name = "SECONDS")]
+    pub exit_after: Option<u64>,
+    /// Takes in nodes that run already: a JSON list of {role, resource, ops, rtmp, http, tokenFile}; they are never ended
+    #[arg(long, env = "HEADWATER_ATTACH", value_name = "FILE")]
+    pub attach: Option<PathBuf>,
+    /// Health, metrics, /api/v1/fleet and /api/v1/targets
+    #[arg(long, env = "HEADWATER_OPS_LISTEN", default_value = OPS_LISTEN, value_name = "ADDR")]
+    pub ops_listen: SocketAddr,
+    /// The media-node program [default: the one beside this program]
+    #[arg(long, env = "HEADWATER_MEDIA_NODE", value_name = "PATH")]
+    pub media_node: Option<PathBuf>,
+}
+
+/// Flags of `headwater crds`.
+#[derive(Debug, ClapArgs)]
+pub struct CrdsArgs {
+    /// Folder to write the files into [default: all of them to standard output]
+    #[arg(long, env = "HEADWATER_CRDS_OUT", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_flag_has_a_variable_and_a_help_line() {
+        Args::command().debug_assert();
+        let command = Args::command();
+        let all = std::iter::once(&command).chain(command.get_subcommands());
+        for argument in all.flat_map(|command| command.get_arguments()) {
+            let id = argument.get_id();
+            assert!(argument.get_help().is_some(), "{id} has no help");
+            assert!(
+                matches!(id.as_str(), "help" | "version") || argument.get_env().is_some(),
+                "{id} has no variable"
+            );
+        }
+    }
+
+    #[test]
+    fn several_manifests_are_taken() {
+        let args = Args::try_parse_from(["headwater", "local", "-f", "a", "b", "-f", "c", "--sample"]).unwrap();
+        let Command::Local(local) = args.command else {
+            unreachable!("it says local");
+        };
+        assert_eq!(local.files, ["a", "b", "c"].map(PathBuf::from));
+        assert!(local.sample);
+        assert!(Args::try_parse_from(["headwater", "local"]).is_err());
+    }
+}

@@ -1,0 +1,50 @@
+//! The first moments of a control plane: nodes may have run long before it, and are heard one after the other. Pure.
+
+use std::time::{Duration, Instant};
+
+use crate::fleet::map::SUSPECT_AFTER;
+
+/// Longest wait for the hello of the nodes that a new control plane finds: as long as silence takes to be suspect.
+const LONGEST: Duration = SUSPECT_AFTER;
+
+/// Whether nodes are still waited for. A plan made of half of what runs would end pulls and move others for nothing.
+#[derive(Debug, Default)]
+pub(super) struct Learning {
+    /// None before the first look.
+    until: Option<Instant>,
+}
+
+impl Learning {
+    /// True from the first look until every node that can be reached was heard, for [`LONGEST`] at most. Once false it
+    /// stays so: a node that is silent later holds nobody up.
+    pub(super) fn goes_on(&mut self, all_heard: bool, now: Instant) -> bool {
+        let until = *self.until.get_or_insert(now + LONGEST);
+        if all_heard {
+            self.until = Some(now.min(until));
+        }
+        !all_heard && now < until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_ends_for_good_when_all_were_heard() {
+        let now = Instant::now();
+        let mut learning = Learning::default();
+        assert!(learning.goes_on(false, now));
+        assert!(!learning.goes_on(true, now));
+        assert!(!learning.goes_on(false, now), "a node that comes later is no reason");
+    }
+
+    #[test]
+    fn a_node_that_is_never_heard_holds_it_up_for_a_while_only() {
+        let now = Instant::now();
+        let mut learning = Learning::default();
+        assert!(learning.goes_on(false, now));
+        assert!(learning.goes_on(false, now + LONGEST - Duration::from_millis(1)));
+        assert!(!learning.goes_on(false, now + LONGEST));
+    }
+}

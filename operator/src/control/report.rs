@@ -1,0 +1,148 @@
+//! What the loop tells people: one snapshot for the ops port, the status table and the metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Control, Now};
+use crate::autoscaling::verdict::Verdict;
+use crate::fleet::document::{self, Fleet, Target};
+use crate::fleet::figures::totals;
+use crate::fleet::{ResourceId, ResourceKind};
+use crate::metrics::Metrics;
+use crate::platform::{Platform, Wishes};
+use crate::replication;
+use crate::validate::Scaling;
+
+/// The fleet at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The document of `/api/v1/fleet`.
+    pub fleet: Fleet,
+    /// The document of `/api/v1/targets`.
+    pub targets: Vec<Target>,
+    /// What was decided of each pool, and why.
+    pub pools: BTreeMap<ResourceId, PoolReport>,
+    /// The app of each origin, and whether publishers need a key.
+    pub origins: BTreeMap<ResourceId, OriginReport>,
+    /// When it was made; none before the first time.
+    pub at: Option<Instant>,
+}
+
+/// An origin's part of a [`Snapshot`].
+#[derive(Clone, Debug, Default)]
+pub struct OriginReport {
+    /// App of its streams.
+    pub app: String,
+    /// Publishers need a key.
+    pub secured: bool,
+    /// It is stopped by its manifest.
+    pub suspended: bool,
+}
+
+/// A pool's part of a [`Snapshot`].
+#[derive(Clone, Debug, Default)]
+pub struct PoolReport {
+    /// How many edges, and why; none for attached nodes.
+    pub verdict: Option<Verdict>,
+    /// How it is replicated.
+    pub replication: Option<replication::Verdict>,
+    /// What one edge may send, bits per second; none without autoscaling.
+    pub capacity_bps: Option<u64>,
+    /// Edges at least and at most; none without autoscaling.
+    pub bounds: Option<(u32, u32)>,
+    /// Nodes that a newer control plane has taken over.
+    pub superseded: u32,
+}
+
+impl<P: Platform> Control<P> {
+    pub(super) fn report(&mut self, wishes: &Wishes, now: Now) {
+        let mut resources = document::Resources::default();
+        let mut pools = BTreeMap::new();
+        for id in wishes.origins.keys() {
+            resources.origins.insert(id.clone(), self.platform.addresses(id));
+        }
+        for (id, spec) in &wishes.pools {
+            let verdict = self.pools.get(id).and_then(|memory| memory.verdict);
+            let facts = document::Pool {
+                addresses: self.platform.addresses(id),
+                desired: verdict.map_or_else(|| self.platform.replicas(id), |verdict| verdict.desired),
+                utilization_percent: verdict.and_then(|verdict| verdict.utilization_percent),
+            };
+            resources.pools.insert(id.clone(), facts);
+            let auto = match spec.scaling {
+                Scaling::Auto(auto) => Some(auto),
+                Scaling::Fixed { .. } => None,
+            };
+            let superseded = self.superseded.iter().filter(|node| node.resource == *id).count();
+            let report = PoolReport {
+                verdict,
+                replication: self.plan.pools.get(id).map(|plan| plan.verdict),
+                capacity_bps: auto.map(|auto| auto.capacity_bps),
+                bounds: auto.map(|auto| (auto.min_replicas, auto.max_replicas)),
+                superseded: u32::try_from(superseded).unwrap_or(u32::MAX),
+            };
+            pools.insert(id.clone(), report);
+        }
+        let origins = wishes.origins.iter().map(|(id, wish)| {
+            let report = OriginReport {
+                app: wish.spec.app.as_str().to_owned(),
+                secured: wish.keys.is_some(),
+                suspended: wish.spec.suspend,
+            };
+            (id.clone(), report)
+        });
+        let snapshot = Snapshot {
+            fleet: document::fleet(&self.map, &resources, now.monotonic),
+            // A node without a process has no address to scrape.
+            targets: document::targets(&self.map)
+                .into_iter()
+                .filter(|target| target.targets.iter().all(|address| !address.is_empty()))
+                .collect(),
+            pools,
+            origins: origins.collect(),
+            at: Some(Instant::now()),
+        };
+        self.metrics_of(&snapshot, now);
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+
+    fn metrics_of(&self, snapshot: &Snapshot, now: Now) {
+        let metrics: &Metrics = &self.metrics;
+        // Pools that are gone must not stand there for ever.
+        for id in self
+            .snapshot
+            .borrow()
+            .pools
+            .keys()
+            .filter(|id| !snapshot.pools.contains_key(id))
+        {
+            metrics.forget_pool(&id.namespace, &id.name);
+        }
+        for pool in &snapshot.fleet.pools {
+            let id = ResourceId {
+                namespace: pool.namespace.clone(),
+                kind: ResourceKind::EdgePool,
+                name: pool.name.clone(),
+            };
+            let names = [pool.namespace.as_str(), pool.name.as_str()];
+            for (state, count) in [
+                ("desired", pool.desired),
+                ("ready", pool.ready),
+                ("draining", pool.draining),
+            ] {
+                metrics
+                    .replicas
+                    .with_label_values(&[names[0], names[1], state])
+                    .set(f64::from(count));
+            }
+            let totals = totals(&self.map, &id, now.monotonic);
+            metrics.outbound.with_label_values(&names).set(totals.sent_bps as f64);
+            metrics.viewers.with_label_values(&names).set(totals.viewers as f64);
+            metrics
+                .utilization
+                .with_label_values(&names)
+                .set(pool.utilization_percent / 100.0);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The manifests of local mode: YAML text in, proven resources out, or every error with its file, line, resource and field.
+//!
+//! Local mode has no API server, so its work is done here: unknown fields, types, bounds and rules. No value of a Secret is ever
+//! shown, and no address that may hold a key.
+
+mod document;
+mod error;
+mod references;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use headwater_contract::PublishKey;
+
+pub use error::{ManifestError, ManifestErrors, Place};
+
+use crate::api::names::{ResourceKey, StreamName};
+use crate::validate::{ValidOrigin, ValidPool, pool_change};
+
+/// Secrets by key; of each, its entries.
+pub type Secrets = BTreeMap<ResourceKey, BTreeMap<String, PublishKey>>;
+
+/// Largest file that is read, in bytes; a larger one is refused.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Most files of a folder; a folder with more is refused.
+const MAX_FILES: usize = 256;
+
+/// Everything that the manifests hold, in the order in which it stands there. Every upstream exists and no pool is its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manifests {
+    /// The origins.
+    pub origins: Vec<ValidOrigin>,
+    /// The pools.
+    pub pools: Vec<ValidPool>,
+    /// The Secrets.
+    pub secrets: Secrets,
+    /// What is allowed but hardly meant, in a person's words.
+    pub warnings: Vec<String>,
+}
+
+/// A file of manifests, as read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ManifestFile {
+    /// Its name as it stands in errors.
+    pub name: String,
+    /// Its YAML text; it may hold Secrets.
+    pub text: String,
+}
+
+impl Manifests {
+    /// The publish keys of an origin as a node wants them. None: anyone may publish. Empty: the Secret is not there, all are refused.
+    /// Entries that let nobody publish are left out: a node would refuse the rules as a whole for one of them.
+    pub fn publish_keys(&self, origin: &ValidOrigin) -> Option<BTreeMap<String, PublishKey>> {
+        let entries = self.entries(origin)?;
+        let usable = entries.into_iter().flatten().filter(|(name, key)| is_usable(name, key));
+        Some(usable.map(|(name, key)| (name.clone(), key.clone())).collect())
+    }
+
+    /// The entries of the Secret that an origin names, if it names one; and if that one is there.
+    fn entries(&self, origin: &ValidOrigin) -> Option<Option<&BTreeMap<String, PublishKey>>> {
+        let secret = origin.keys_secret.as_ref()?;
+        let key = ResourceKey::new(&origin.key.namespace, secret.as_str());
+        Some(self.secrets.get(&key))
+    }
+
+    /// Whether these manifests may follow `old` ones: some fields can't be changed while the resource exists.
+    ///
+    /// # Errors
+    /// Every change that is refused; the old manifests stay in force.
+    pub fn may_follow(&self, old: &Manifests) -> Result<(), ManifestErrors> {
+        let errors = self.pools.iter().flat_map(|new| {
+            let before = old.pools.iter().find(|old| old.key == new.key);
+            let refused = before.and_then(|old| pool_change(old, new).err()).unwrap_or_default();
+            let resource = format!("EdgePool {}", new.key);
+            refused
+                .into_iter()
+                .map(move |error| ManifestError::of_field(None, Some(&resource), error))
+        });
+        ManifestErrors::none_or(errors.collect())
+    }
+}
+
+/// Whether a node takes an entry of a Secret as a publish key.
+fn is_usable(name: &str, key: &PublishKey) -> bool {
+    (name == "*" || StreamName::parse(name).is_ok()) && key.expose().len() <= PublishKey::LONGEST
+}
+
+/// Reads files, and the `.yaml` and `.yml` files of folders in the order of their names. Blocks on the disk.
+///
+/// # Errors
+/// Every file that can't be read, or every error of their text ([`read`]).
+pub fn load(paths: &[PathBuf]) -> Result<Manifests, ManifestErrors> {
+    let mut files = Vec::new();
+    let mut errors = Vec::new();
+    for path in paths {
+        match files_of(path) {
+            Ok(found) => {
+                for file in found {
+                    match text_of(&file) {
+                        Ok(text) => files.push(ManifestFile {
+                            name: file.display().to_string(),
+                            text,
+                        }),
+                        Err(problem) => errors.push(ManifestError::of_file(&file, problem)),
+                    }
+                }
+            }
+            Err(problem) => errors.push(ManifestError::of_file(path, problem)),
+        }
+    }
+    ManifestErrors::none_or(errors)?;
+    read(&files)
+}
+
+/// Reads the texts of files as one set of manifests.
+///
+/// # Errors
+/// Every error of every document, and of the references between them.
+pub fn read(files: &[ManifestFile]) -> Result<Manifests, ManifestErrors> {
+    let mut errors = Vec::new();
+    let mut documents = Vec::new();
+    for file in files {
+        let mut number = 0;
+        for (first_line, text) in yaml::documents(&file.text) {
+            let place = |document| Place {
+                file: file.name.clone(),
+                document,
+                line: first_line,
+            };
+            match yaml::parse(text, first_line) {
+                Ok(None) => {}
+                Ok(Some(parsed)) => {
+                    number += 1;
+                    documents.push(document::read(parsed, place(number)));
+                }
+                Err((line, problem)) => {
+                    number += 1;
+                    let at = Place { line, ..place(number) };
+                    errors.push(ManifestError::of_text(
+                        Some(at),
+                        None,
+                        format!("is not YAML: {problem}"),
+                    ));
+                }
+            }
+        }
+    }
+    // Text that can't be parsed may hold what others refer to: references are looked at only where all of it could be.
+    let all_parsed = errors.is_empty();
+    for document in &mut documents {
+        errors.append(&mut document.errors);
+    }
+    references::check(&documents, all_parsed, &mut errors);
+    errors.sort_by_key(|error| {
+        let file = files
+            .iter()
+            .position(|file| Some(&file.name) == error.place.as_ref().map(|place| &place.file));
+        (file, error.place.as_ref().map(|place| place.line))
+    });
+    ManifestErrors::none_or(errors)?;
+    Ok(references::gather(documents))
+}
+
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = std::fs::read_dir(path).map_err(|error| format!("failed to list the folder: {error}"))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry
+            .map_err(|error| format!("failed to list the folder: {error}"))?
+            .path();
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml")
+        {
+            files.push(file);
+        }
+        if files.len() > MAX_FILES {
+            return Err(format!("has more than {MAX_FILES} manifests"));
+        }
+    }
+    if files.is_empty() {
+        return Err("is a folder without .yaml or .yml files".to_owned());
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn text_of(file: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(file)
+        .map_err(|error| format!("failed to read it: {error}"))?
+        .len();
+    if size > MAX_FILE_BYTES {
+        return Err(format!("has {size} bytes; at most {MAX_FILE_BYTES} are read"));
+    }
+    std::fs::read_to_string(file).map_err(|error| format!("failed to read it: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The control plane's metrics, as DESIGN section 5 names them: base units, no ids and no addresses as labels.
+
+use prometheus::{CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, Opts, Registry, TextEncoder};
+
+/// Values of the label `state`.
+pub const STATES: [&str; 3] = ["desired", "ready", "draining"];
+
+/// All metrics of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// Edges of each pool by `state`: desired, ready, draining.
+    pub replicas: GaugeVec,
+    /// Bits per second that all edges of a pool send.
+    pub outbound: GaugeVec,
+    /// Load of a pool against its capacity.
+    pub utilization: GaugeVec,
+    /// Viewers of a pool.
+    pub viewers: GaugeVec,
+    /// Changes of a pool's number of edges by `direction` and `reason`.
+    pub scale_events: CounterVec,
+    /// How long one round of the control loop takes.
+    pub reconcile_seconds: Histogram,
+    /// What failed and is tried again, by `reason`.
+    pub reconcile_errors: CounterVec,
+    /// From a stream's being seen on its origin to its being playable on the last ready edge.
+    pub replication_seconds: Histogram,
+    /// Nodes lost to a newer control plane.
+    pub superseded: IntCounter,
+}
+
+impl Metrics {
+    /// Registers all of them.
+    ///
+    /// # Errors
+    /// The library's, for two metrics of one name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let gauge = |name: &str, help: &str, labels: &[&str]| -> Result<GaugeVec, prometheus::Error> {
+            let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<CounterVec, prometheus::Error> {
+            let counter = CounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let histogram = |name: &str, help: &str, first: f64| -> Result<Histogram, prometheus::Error> {
+            let buckets = prometheus::exponential_buckets(first, 2.0, 14)?;
+            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok(histogram)
+        };
+        let pool = ["namespace", "pool"];
+        let superseded = IntCounter::new(
+            "headwater_superseded_total",
+            "Nodes that refused this control plane's commands because a newer one has taken over",
+        )?;
+        registry.register(Box::new(superseded.clone()))?;
+        let reconcile_errors = counter(
+            "headwater_reconcile_errors_total",
+            "Failures that are tried again",
+            &["reason"],
+        )?;
+        // There from the first scrape on, so that a rate begins at 0 and an alert has something to look at.
+        reconcile_errors.with_label_values(&["command"]);
+        Ok(Self {
+            replicas: gauge(
+                "headwater_edgepool_replicas",
+                "Edges by state",
+                &["namespace", "pool", "state"],
+            )?,
+            outbound: gauge(
+                "headwater_edgepool_outbound_bits_per_second",
+                "Bits per second sent by all edges of the pool",
+                &pool,
+            )?,
+            utilization: gauge(
+                "headwater_edgepool_utilization_ratio",
+                "Load of the pool against the capacity of the edges that do not drain",
+                &pool,
+            )?,
+            viewers: gauge("headwater_edgepool_viewers", "Viewers of the pool", &pool)?,
+            scale_events: counter(
+                "headwater_scale_events_total",
+                "Changes of the number of edges",
+                &["direction", "reason"],
+            )?,
+            reconcile_seconds: histogram(
+                "headwater_reconcile_seconds",
+                "Duration of one round of the control loop",
+                0.000_05,
+            )?,
+            reconcile_errors,
+            replication_seconds: histogram(
+                "headwater_replication_seconds",
+                "From a stream's being seen on its origin to its being playable on the last ready edge",
+                0.005,
+            )?,
+            superseded,
+            registry,
+        })
+    }
+
+    /// Drops the gauges of a pool that is gone.
+    pub fn forget_pool(&self, namespace: &str, pool: &str) {
+        // An error says that there is no such gauge, which is what is wanted.
+        for gauge in [&self.outbound, &self.utilization, &self.viewers] {
+            let _ = gauge.remove_label_values(&[namespace, pool]);
+        }
+        for state in STATES {
+            let _ = self.replicas.remove_label_values(&[namespace, pool, state]);
+        }
+    }
+
+    /// Everything in Prometheus' text format.
+    ///
+    /// # Errors
+    /// The library's.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}

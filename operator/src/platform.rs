@@ -1,0 +1,144 @@
+//! The seam between the core and where nodes run: make this origin, make this many edges, name the nodes, remove that edge,
+//! publish status. [`crate::control`] is written against it; local mode's answer is [`crate::local::machine`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use headwater_contract::PublishKey;
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::sync::Notify;
+
+use crate::api::names::ResourceKey;
+use crate::autoscaling::Draining;
+use crate::fleet::link::{ControlToken, LinkSettings};
+use crate::fleet::{Addresses, NodeId, ResourceId};
+use crate::validate::{ValidOrigin, ValidPool};
+
+/// Everything that people want, proven.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wishes {
+    /// Every origin.
+    pub origins: BTreeMap<ResourceId, OriginWish>,
+    /// Every pool.
+    pub pools: BTreeMap<ResourceId, ValidPool>,
+}
+
+/// An origin with the keys that its Secret holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OriginWish {
+    /// The resource.
+    pub spec: ValidOrigin,
+    /// None: anyone may publish. Empty: nobody.
+    pub keys: Option<BTreeMap<String, PublishKey>>,
+}
+
+/// The id of an origin by its key.
+pub fn origin_id(key: &ResourceKey) -> ResourceId {
+    ResourceId::origin(&key.namespace, &key.name)
+}
+
+/// The id of a pool by its key.
+pub fn pool_id(key: &ResourceKey) -> ResourceId {
+    ResourceId::pool(&key.namespace, &key.name)
+}
+
+/// A node as the platform knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeFacts {
+    /// Which.
+    pub id: NodeId,
+    /// Where it can be reached; none while it has no process.
+    pub reach: Option<Reach>,
+    /// Its drain, as the platform keeps it.
+    pub drain: Option<Drain>,
+}
+
+/// How to reach a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reach {
+    /// Its ports.
+    pub addresses: Addresses,
+    /// Its ops port.
+    pub ops: std::net::SocketAddr,
+    /// Its control token.
+    pub token: ControlToken,
+}
+
+impl Reach {
+    /// A link to the node.
+    pub fn link(&self, term: u64, longest_wait: std::time::Duration) -> LinkSettings {
+        LinkSettings {
+            ops: self.ops,
+            token: self.token.clone(),
+            term,
+            longest_wait,
+        }
+    }
+}
+
+/// A drain as it is kept, in both clocks: the decisions go by the monotonic one, the node is told the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// For the decisions.
+    pub plan: Draining,
+    /// The deadline as the node is told it.
+    pub deadline: Timestamp,
+}
+
+impl Drain {
+    /// A drain that begins now.
+    pub fn new(now: Instant, wall: Timestamp, deadline: Instant) -> Self {
+        let left = deadline.saturating_duration_since(now);
+        let left = jiff::SignedDuration::try_from(left).unwrap_or(jiff::SignedDuration::MAX);
+        Self {
+            plan: Draining { since: now, deadline },
+            deadline: wall.saturating_add(left).unwrap_or(Timestamp::MAX),
+        }
+    }
+}
+
+/// What a platform could not do; it is tried again the next second.
+#[derive(Debug, Error)]
+#[error("failed to {step}: {reason}")]
+pub struct Error {
+    /// What was to be done; a closed set of words, also a metric's label.
+    pub step: &'static str,
+    /// Why not.
+    pub reason: String,
+}
+
+/// Where nodes run. Every call is repeated until it holds, so that each has to be idempotent.
+pub trait Platform: Send {
+    /// Makes origins and pools as they are wished, and takes away those that are not wished any more. The number of edges is
+    /// left as it is.
+    fn keep(&mut self, wishes: &Wishes) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Every node that should exist, in order of id.
+    fn nodes(&self) -> Vec<NodeFacts>;
+
+    /// The addresses by which people reach an origin or a pool; empty while it has none.
+    fn addresses(&self, resource: &ResourceId) -> Addresses;
+
+    /// Edges of a pool that are kept in being, draining ones included.
+    fn replicas(&self, pool: &ResourceId) -> u32;
+
+    /// False for a pool whose nodes belong to somebody else: its number is not decided here.
+    fn scales(&self, pool: &ResourceId) -> bool;
+
+    /// Makes this many edges more.
+    fn add(&mut self, pool: &ResourceId, edges: u32) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Keeps a drain, or with none forgets it. It stands before the node is told.
+    fn hold_drain(&mut self, node: &NodeId, drain: Option<Drain>) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Removes an edge that has been drained.
+    fn remove(&mut self, node: &NodeId) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Notified when [`Platform::nodes`] has changed by itself: a process came up or went.
+    fn wake(&self) -> Arc<Notify>;
+
+    /// Says which edges take new viewers, for load balancers that do not ask the nodes themselves.
+    fn route(&mut self, pool: &ResourceId, serving: &[NodeId]);
+}

@@ -1,0 +1,87 @@
+//! A StreamOrigin, field by field.
+
+use headwater_contract as contract;
+
+use super::error::{Findings, Quote};
+use super::{FieldError, ValidOrigin, ValidPull, ValidPush, parts, schema};
+use crate::api::StreamOrigin;
+use crate::api::names::{AppName, PushUrl, RtmpUrl, SecretName, StreamName, StreamPattern};
+use crate::api::stream_origin::{OnConflict, PullSpec, PushSpec};
+
+/// Proves a StreamOrigin.
+///
+/// # Errors
+/// All fields that can't stand, at most one refusal for each.
+pub fn origin(raw: &StreamOrigin) -> Result<ValidOrigin, Vec<FieldError>> {
+    let spec = &raw.spec;
+    let mut found = parts::bounds(&schema::ORIGIN_SPEC, spec);
+    let key = parts::key(&raw.metadata, &mut found);
+    let app = found.name("spec.app", &spec.app, AppName::parse(&spec.app), Quote::Shown);
+    let keys_secret = spec
+        .publish
+        .keys_secret
+        .as_deref()
+        .and_then(|name| found.name("spec.publish.keysSecret", name, SecretName::parse(name), Quote::Shown));
+    let pulls = spec
+        .pulls
+        .iter()
+        .enumerate()
+        .filter_map(|(at, raw)| pull(raw, &format!("spec.pulls[{at}]"), &mut found))
+        .collect();
+    let pushes = spec
+        .pushes
+        .iter()
+        .enumerate()
+        .filter_map(|(at, raw)| push(raw, &format!("spec.pushes[{at}]"), &mut found))
+        .collect();
+    let service = parts::service(&spec.service, &mut found);
+    let template = parts::template(&spec.template, &mut found);
+    let valid = key.zip(app).map(|(key, app)| ValidOrigin {
+        key,
+        generation: raw.metadata.generation,
+        suspend: spec.suspend,
+        app,
+        keys_secret,
+        on_conflict: match spec.publish.on_conflict {
+            OnConflict::Reject => contract::OnConflict::Reject,
+            OnConflict::TakeOver => contract::OnConflict::TakeOver,
+        },
+        pulls,
+        pushes,
+        service,
+        template,
+    });
+    found.finish(valid)
+}
+
+fn pull(raw: &PullSpec, path: &str, found: &mut Findings) -> Option<ValidPull> {
+    let stream = found.name(
+        format!("{path}.stream"),
+        &raw.stream,
+        StreamName::parse(&raw.stream),
+        Quote::Shown,
+    );
+    let url = found.name(format!("{path}.url"), &raw.url, RtmpUrl::parse(&raw.url), Quote::Hidden);
+    Some(ValidPull {
+        stream: stream?,
+        url: url?,
+    })
+}
+
+fn push(raw: &PushSpec, path: &str, found: &mut Findings) -> Option<ValidPush> {
+    let stream = found.name(
+        format!("{path}.stream"),
+        &raw.stream,
+        StreamPattern::parse(&raw.stream),
+        Quote::Shown,
+    );
+    let url = found.name(format!("{path}.url"), &raw.url, PushUrl::parse(&raw.url), Quote::Hidden);
+    let (stream, url) = (stream?, url?);
+    if stream.is_wild() && !url.has_placeholder() {
+        found.refuse(
+            format!("{path}.url"),
+            format!("has no {{stream}}, so all streams that match `{stream}` would go to one name; put {{stream}} into it or name one stream"),
+        );
+    }
+    Some(ValidPush { stream, url })
+}
