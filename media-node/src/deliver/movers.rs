@@ -16,6 +16,8 @@ use crate::lifecycle::Lifecycle;
 /// A drain asks its viewers within this time, or within half of the time to its deadline.
 pub const SPREAD: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(250);
+/// A drain asks a viewer that is still here again after this long: a player gives a move up after two minutes.
+const ASK_AGAIN: Duration = Duration::from_secs(150);
 
 /// Handle of the registry: at most one entry per connection. The lock is a plain mutex, nothing awaits under it.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +31,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct Entry {
-    asked: bool,
+    /// When it was last asked, unless that is forgotten.
+    asked: Option<Instant>,
     order: Arc<Notify>,
 }
 
@@ -39,7 +42,7 @@ impl Movers {
         let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
         let order = Arc::new(Notify::new());
         let entry = Entry {
-            asked: false,
+            asked: None,
             order: Arc::clone(&order),
         };
         self.lock().insert(id, entry);
@@ -58,23 +61,23 @@ impl Movers {
     /// Asks up to `most` viewers, chosen at random among those not asked yet. Returns how many were asked.
     pub fn ask(&self, most: u32) -> u32 {
         let mut seats = self.lock();
-        let mut unasked: Vec<&mut Entry> = seats.values_mut().filter(|entry| !entry.asked).collect();
+        let mut unasked: Vec<&mut Entry> = seats.values_mut().filter(|entry| entry.asked.is_none()).collect();
         let (chosen, _) = unasked.partial_shuffle(&mut rand::rng(), most as usize);
         for entry in chosen.iter_mut() {
-            entry.asked = true;
+            entry.asked = Some(Instant::now());
             entry.order.notify_one();
         }
         chosen.len() as u32
     }
 
     fn unasked(&self) -> usize {
-        self.lock().values().filter(|entry| !entry.asked).count()
+        self.lock().values().filter(|entry| entry.asked.is_none()).count()
     }
 
-    /// Makes everybody one who has not been asked.
-    pub(super) fn forget(&self) {
+    /// Makes everybody who was asked at least this long ago one who has not been asked.
+    fn forget(&self, ago: Duration) {
         for entry in self.lock().values_mut() {
-            entry.asked = false;
+            entry.asked = entry.asked.filter(|at| at.elapsed() < ago);
         }
     }
 
@@ -131,11 +134,11 @@ pub async fn follow(movers: Movers, lifecycle: Lifecycle, stop: CancellationToke
             .map(|drain| spread(&drain.state));
         since = match (spread.is_some(), since) {
             (true, None) => {
-                movers.forget(); // a rebalance may have asked them, in vain
+                movers.forget(Duration::ZERO); // a rebalance may have asked them, in vain
                 Some(Instant::now())
             }
             (false, Some(_)) => {
-                movers.forget();
+                movers.forget(Duration::ZERO);
                 None
             }
             (_, since) => since,
@@ -143,6 +146,7 @@ pub async fn follow(movers: Movers, lifecycle: Lifecycle, stop: CancellationToke
         match since {
             Some(begun) => {
                 let spread = spread.unwrap_or_default();
+                movers.forget(ASK_AGAIN);
                 movers.ask(due(movers.unasked(), begun.elapsed(), spread) as u32);
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -202,6 +206,25 @@ mod tests {
         let deadline = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(60);
         lifecycle.drain(deadline, Duration::ZERO);
         tokio::time::timeout(SPREAD, seat.asked()).await.unwrap();
+        stop.cancel();
+        task.await.unwrap();
+    }
+
+    /// Whoever found no other edge within the player's patience was cut at the deadline, though there was one by then.
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_asks_those_again_that_are_still_here() {
+        let (movers, lifecycle) = (Movers::default(), Lifecycle::default());
+        let seat = movers.join();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(follow(movers.clone(), lifecycle.clone(), stop.clone()));
+        lifecycle.drain(
+            jiff::Timestamp::now() + jiff::SignedDuration::from_secs(1_800),
+            Duration::ZERO,
+        );
+        tokio::time::timeout(SPREAD, seat.asked()).await.unwrap();
+        let again = tokio::time::timeout(ASK_AGAIN - SPREAD, seat.asked()).await;
+        assert!(again.is_err(), "it has time to move");
+        tokio::time::timeout(SPREAD * 3, seat.asked()).await.unwrap();
         stop.cancel();
         task.await.unwrap();
     }

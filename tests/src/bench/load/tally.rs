@@ -165,7 +165,7 @@ impl Sink for Tally {
 }
 
 /// True for the message by which a node asks a player to go elsewhere.
-fn is_move(text: &str) -> bool {
+pub(super) fn is_move(text: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(text).is_ok_and(|json| json["type"] == "move")
 }
 

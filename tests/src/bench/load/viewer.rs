@@ -9,7 +9,7 @@ use anyhow::Result;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
-use super::tally::{Tally, Window};
+use super::tally::{Tally, Window, is_move};
 use super::{Address, Counters, Options};
 use crate::wire::{Frame, PLAIN_HEAD, PROBE_HEAD, Sink, Track, stamp};
 
@@ -191,6 +191,8 @@ impl Viewer {
                 outcome.tally.count(frame, at, at_us);
             }
         }
+        // The old node may ask again until it is left: what the new one asks counts.
+        outcome.tally.move_asked = arriving.move_asked;
         *connection = fresh;
         Ok(())
     }
@@ -212,6 +214,10 @@ impl Sink for Leaving<'_> {
             self.past[usize::from(frame.track == Track::Audio)] = true;
         }
     }
+
+    fn text(&mut self, text: &str) {
+        self.tally.text(text);
+    }
 }
 
 /// The new connection during a move: frames from the switch on wait here.
@@ -223,6 +229,8 @@ struct Arriving {
     /// same moment: what the old one has delivered from it on is left out here.
     switch_us: Option<i64>,
     frames: Vec<(Frame, Instant, u64)>,
+    /// The new node drains already: a move that is not noted here is never asked for again, and the viewer is cut.
+    move_asked: bool,
 }
 
 impl Sink for Arriving {
@@ -240,5 +248,9 @@ impl Sink for Arriving {
         if (ahead || self.switch_us.is_some()) && due && self.frames.len() < WAITING {
             self.frames.push((frame, Instant::now(), stamp::now_us()));
         }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.move_asked |= is_move(text);
     }
 }
