@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod platform;
 
 pub mod local;
+pub mod kubernetes;
 pub mod ops;
 
 #[cfg(test)]
