@@ -154,12 +154,17 @@ impl Writer {
         let api = self.api::<K>(wanted.namespace().as_deref());
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&value);
-        let applied = self.write("apply", &kind, &name, api.patch(&name, &params, &patch)).await?;
+        let applied = self
+            .write("apply", &kind, &name, api.patch(&name, &params, &patch))
+            .await?;
         let memo = Memo {
             hash,
             version: applied.resource_version(),
         };
-        self.memo.lock().unwrap_or_else(PoisonError::into_inner).insert(key, memo);
+        self.memo
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, memo);
         Ok(true)
     }
 
@@ -186,7 +191,10 @@ impl Writer {
         let api = self.api::<Pod>(pod.namespace().as_deref());
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&value);
-        match self.write("annotate", "Pod", &name, api.patch(&name, &params, &patch)).await {
+        match self
+            .write("annotate", "Pod", &name, api.patch(&name, &params, &patch))
+            .await
+        {
             Err(error) if error.is_about_an_object_that_is_gone() => Ok(false),
             result => result.map(|_| true),
         }
@@ -210,8 +218,8 @@ impl Writer {
         let api = self.api::<K>(resource.namespace().as_deref());
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&value);
-        let written = self.write("report", &K::kind(&()), &name, api.patch_status(&name, &params, &patch));
-        match written.await {
+        let patched = api.patch_status(&name, &params, &patch);
+        match self.write("report", &K::kind(&()), &name, patched).await {
             Err(error) if error.is_about_an_object_that_is_gone() => Ok(()),
             result => result.map(|_| ()),
         }
@@ -234,7 +242,10 @@ impl Writer {
             }),
             ..DeleteParams::default()
         };
-        match self.write("delete", &K::kind(&()), &name, api.delete(&name, &params)).await {
+        match self
+            .write("delete", &K::kind(&()), &name, api.delete(&name, &params))
+            .await
+        {
             Err(error) if error.is_about_an_object_that_is_gone() => Ok(()),
             result => result.map(|_| ()),
         }
@@ -274,7 +285,11 @@ impl Writer {
     }
 
     fn memo(&self, key: &Key) -> Option<Memo> {
-        self.memo.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.memo
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned()
     }
 
     /// Forgets what was applied for a resource that is gone.
@@ -314,7 +329,14 @@ pub async fn objects(
         let live = Stores::object(&stores.deployments, resource, &name);
         writer.apply(wanted, live.as_deref()).await?;
     }
-    Ok(decided.applied())
+    let Objects {
+        deployment,
+        service,
+        network_policy,
+        disruption_budget,
+        phase: _,
+    } = decided;
+    Ok(Objects::applied(deployment, service, network_policy, disruption_budget))
 }
 
 /// True if all that is wanted is what stands; what stands may say more.

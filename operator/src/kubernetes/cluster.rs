@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 use tokio::sync::{Notify, mpsc};
 
 use super::decide::{names, token};
@@ -143,18 +144,11 @@ impl Platform for Cluster {
     }
 
     fn addresses(&self, resource: &ResourceId) -> Addresses {
-        let Some(service) = service(&self.stores, resource) else {
-            return Addresses::default();
-        };
-        match public_host(&service) {
-            Some(host) => at_service(&host),
-            None => self.stable(resource),
-        }
+        addresses(&self.stores, resource)
     }
 
     fn stable(&self, resource: &ResourceId) -> Addresses {
-        let address = service(&self.stores, resource).and_then(|service| cluster_ip(&service));
-        address.map(|address| at_service(&bracketed(address))).unwrap_or_default()
+        stable(&self.stores, resource)
     }
 
     fn replicas(&self, pool: &ResourceId) -> u32 {
@@ -233,6 +227,25 @@ pub fn service(stores: &Stores, resource: &ResourceId) -> Option<Arc<Service>> {
 pub fn control_token(stores: &Stores, resource: &ResourceId) -> Option<ControlToken> {
     let secret = Stores::object(&stores.secrets, resource, &names::control_secret(resource))?;
     token::in_use(&secret)
+}
+
+/// A Secret.
+pub fn secret(stores: &Stores, namespace: &str, name: &str) -> Option<Arc<Secret>> {
+    stores.secrets.get(&ObjectRef::new(name).within(namespace))
+}
+
+/// The addresses by which people reach a resource: its load balancer's, else those inside the cluster.
+pub fn addresses(stores: &Stores, resource: &ResourceId) -> Addresses {
+    let host = service(stores, resource).and_then(|service| public_host(&service));
+    host.map_or_else(|| stable(stores, resource), |host| at_service(&host))
+}
+
+/// The addresses of a resource's Service inside the cluster.
+fn stable(stores: &Stores, resource: &ResourceId) -> Addresses {
+    let address = service(stores, resource).and_then(|service| cluster_ip(&service));
+    address
+        .map(|address| at_service(&bracketed(address)))
+        .unwrap_or_default()
 }
 
 /// The address of a Service inside the cluster.

@@ -102,7 +102,6 @@ pub struct Objects<Phase> {
 
 impl Objects<Applied> {
     /// The objects as the API server answered them: for the apply stage alone.
-    #[expect(dead_code, reason = "the apply stage calls it")]
     pub(crate) fn applied(
         deployment: Option<Deployment>,
         service: Service,

@@ -74,7 +74,10 @@ impl Intent {
             self.lowered = None;
             self.victims.clear();
         }
-        let marked = self.victims.iter().filter(|name| seen.live.get(*name).is_some_and(|pod| pod.marked));
+        let marked = self
+            .victims
+            .iter()
+            .filter(|name| seen.live.get(*name).is_some_and(|pod| pod.marked));
         let marked = count(marked.count());
         // Only from a state in which every edge is there: otherwise the platform may pick another than the one meant.
         if marked > 0 && self.lowered.is_none() && live == replicas && marked == count(self.victims.len()) {
@@ -209,8 +212,15 @@ mod tests {
     #[test]
     fn a_new_leader_goes_on_with_the_number_that_stands() {
         let mut intent = Intent::default();
-        assert_eq!(settled(&mut intent, &seen(3, &[("a", false), ("b", false), ("c", false)])), 3);
-        assert_eq!(settled(&mut Intent::default(), &Seen::default()), 0, "no Deployment yet");
+        assert_eq!(
+            settled(&mut intent, &seen(3, &[("a", false), ("b", false), ("c", false)])),
+            3
+        );
+        assert_eq!(
+            settled(&mut Intent::default(), &Seen::default()),
+            0,
+            "no Deployment yet"
+        );
     }
 
     #[test]
@@ -239,7 +249,10 @@ mod tests {
         assert_eq!(settled(&mut intent, &before), 3, "the mark does not stand yet");
         let marked = seen(3, &[("a", false), ("b", true), ("c", false)]);
         assert_eq!(settled(&mut intent, &marked), 2);
-        assert_eq!(settled(&mut intent, &seen(2, &[("a", false), ("b", true), ("c", false)])), 2);
+        assert_eq!(
+            settled(&mut intent, &seen(2, &[("a", false), ("b", true), ("c", false)])),
+            2
+        );
         assert_eq!(intent.replicas(&marked), 3, "it is still there");
         let after = seen(2, &[("a", false), ("c", false)]);
         assert_eq!((settled(&mut intent, &after), intent.replicas(&after)), (2, 2));
@@ -254,7 +267,11 @@ mod tests {
         intent.remove("a");
         intent.remove("b");
         assert_eq!(settled(&mut intent, &marked), 1);
-        assert_eq!(settled(&mut intent, &seen(1, &[("b", true), ("c", false)])), 1, "one has gone");
+        assert_eq!(
+            settled(&mut intent, &seen(1, &[("b", true), ("c", false)])),
+            1,
+            "one has gone"
+        );
         assert_eq!(settled(&mut intent, &seen(1, &[("c", false)])), 1);
         assert!(intent.is_idle());
     }
@@ -267,7 +284,11 @@ mod tests {
         settled(&mut intent, &marked);
         intent.remove("b");
         assert_eq!(settled(&mut intent, &marked), 2);
-        assert_eq!(settled(&mut intent, &seen(2, &[("a", false), ("b", true)])), 2, "c went");
+        assert_eq!(
+            settled(&mut intent, &seen(2, &[("a", false), ("b", true)])),
+            2,
+            "c went"
+        );
         assert!(!intent.is_victim("b"));
     }
 

@@ -122,6 +122,9 @@ mod tests {
         let mut stream = Box::pin(marks.stream(ResourceKind::EdgePool));
         assert_eq!(stream.next().await, Some(Mark::All));
         assert_eq!(stream.next().now_or_never(), None);
-        assert_eq!(marks.stream(ResourceKind::StreamOrigin).boxed().next().now_or_never(), None);
+        assert_eq!(
+            marks.stream(ResourceKind::StreamOrigin).boxed().next().now_or_never(),
+            None
+        );
     }
 }

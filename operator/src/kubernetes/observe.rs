@@ -97,7 +97,7 @@ impl Stores {
             stop,
         };
         let all = watcher::Config::default();
-        let ours = watcher::Config::default().labels(names::MANAGED_BY_SELECTOR);
+        let ours = watcher::Config::default().labels(names::MANAGED_SELECTOR);
         Self {
             origins: watch.start(all.clone(), slim, |told, origin: &StreamOrigin| {
                 told.wishes.notify_one();

@@ -37,6 +37,12 @@ pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Pod annotation: `"false"` keeps the cluster autoscaler from removing its node.
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 
+/// Value of [`DELETION_COST`] of a pod that is to go next.
+pub const LOWEST_COST: &str = "-2147483647";
+
+/// Every pod annotation that is set by the operator while a pod runs.
+pub const POD_ANNOTATIONS: [&str; 4] = [DRAIN_SINCE, DRAIN_DEADLINE, DELETION_COST, SAFE_TO_EVICT];
+
 /// Name of the media node's container.
 pub const CONTAINER: &str = "media-node";
 /// Name of the RTMP port, of the container and of the Service.

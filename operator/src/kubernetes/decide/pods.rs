@@ -117,11 +117,7 @@ fn container(pod: &Pod<'_>, around: &Surroundings) -> Container {
         image_pull_policy: around.pull_policy.clone(),
         args: Some(args),
         env: Some(vec![own_name()]),
-        ports: Some(vec![
-            port(RTMP_PORT, RTMP),
-            port(HTTP_PORT, HTTP),
-            port(OPS_PORT, OPS),
-        ]),
+        ports: Some(vec![port(RTMP_PORT, RTMP), port(HTTP_PORT, HTTP), port(OPS_PORT, OPS)]),
         volume_mounts: Some(vec![VolumeMount {
             name: TOKEN_VOLUME.to_owned(),
             mount_path: TOKEN_FOLDER.to_owned(),

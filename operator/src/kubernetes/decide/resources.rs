@@ -39,13 +39,7 @@ pub(super) fn merged(defaults: Defaults, given: Option<&ResourceRequirements>) -
         fill_in(&mut requests, key, default, &given_limits, f64::min);
     }
     let mut limits = given_limits;
-    fill_in(
-        &mut limits,
-        "memory",
-        defaults.memory_limit,
-        &given_requests,
-        f64::max,
-    );
+    fill_in(&mut limits, "memory", defaults.memory_limit, &given_requests, f64::max);
     ResourceRequirements {
         requests: Some(requests),
         limits: Some(limits),

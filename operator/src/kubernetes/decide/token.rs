@@ -337,5 +337,11 @@ pub fn step(existing: Option<&TokenSecret>, now: Timestamp, fresh: impl FnOnce()
     }
 }
 
+/// The token by which the nodes that have this Secret are spoken to.
+pub fn in_use(secret: &Secret) -> Option<ControlToken> {
+    let first = tokens(&TokenSecret::from(secret)).into_iter().next()?;
+    Some(ControlToken::new(&first))
+}
+
 #[cfg(test)]
 mod tests;
