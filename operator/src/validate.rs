@@ -143,6 +143,8 @@ pub struct Autoscaling {
     pub scale_out_stabilization: Duration,
     /// Window whose highest recommendation counts for a scale-in.
     pub scale_in_stabilization: Duration,
+    /// Edges at least once figures have been missing for a while; none leaves the number as it is.
+    pub fallback_replicas: Option<u32>,
 }
 
 /// Which streams a pool carries.

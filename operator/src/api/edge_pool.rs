@@ -166,6 +166,11 @@ pub enum UpstreamKind {
         "message": "scaleInPercent must be below scaleOutPercent",
         "fieldPath": ".scaleInPercent",
     },
+    {
+        "rule": "!has(self.fallbackReplicas) || (self.minReplicas <= self.fallbackReplicas && self.fallbackReplicas <= self.maxReplicas)",
+        "message": "fallbackReplicas must be between minReplicas and maxReplicas",
+        "fieldPath": ".fallbackReplicas",
+    },
 ]))]
 pub struct AutoscalingSpec {
     /// Least number of edges.
@@ -189,6 +194,10 @@ pub struct AutoscalingSpec {
     /// How long the load must stay low before edges are taken away, in seconds.
     #[schemars(range(min = 0, max = 3600))]
     pub scale_in_stabilization_seconds: i32,
+    /// Edges that there are at least once figures have been missing for a minute. Absent: the number stays as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub fallback_replicas: Option<i32>,
 }
 
 impl Default for AutoscalingSpec {
@@ -201,6 +210,7 @@ impl Default for AutoscalingSpec {
             scale_in_percent: 40,
             scale_out_stabilization_seconds: 15,
             scale_in_stabilization_seconds: 300,
+            fallback_replicas: None,
         }
     }
 }

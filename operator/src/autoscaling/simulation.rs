@@ -32,6 +32,7 @@ fn rule() -> Autoscaling {
         scale_in_percent: 40,
         scale_out_stabilization: Duration::from_secs(15),
         scale_in_stabilization: Duration::from_secs(300),
+        fallback_replicas: None,
     }
 }
 

@@ -14,6 +14,8 @@ use crate::validate::Autoscaling;
 
 /// A gap between two looks longer than this empties the windows: what was recommended meanwhile is not known.
 const LONGEST_GAP: Duration = Duration::from_secs(10);
+/// Figures that have been missing for so long are not about to come back.
+const BLIND: Duration = Duration::from_secs(60);
 
 /// Why the number is what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +32,8 @@ pub enum Reason {
     ScaleInStabilizing,
     /// Fewer edges would do by the figures that there are, but some are missing or stale.
     FiguresMissing,
+    /// Figures have been missing for so long that `fallbackReplicas` holds.
+    Fallback,
     /// There are fewer edges than `minReplicas`.
     BelowMinimum,
     /// There are more edges than `maxReplicas`.
@@ -48,13 +52,14 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::WithinBand,
         Self::LoadAboveScaleOut,
         Self::LoadBelowScaleIn,
         Self::ScaleOutStabilizing,
         Self::ScaleInStabilizing,
         Self::FiguresMissing,
+        Self::Fallback,
         Self::BelowMinimum,
         Self::AboveMaximum,
         Self::Paused,
@@ -151,6 +156,8 @@ pub struct Scaler {
     lowest: Window,
     highest: Window,
     looked: Option<Instant>,
+    /// Since when figures are missing.
+    blind: Option<Instant>,
 }
 
 impl Default for Scaler {
@@ -159,6 +166,7 @@ impl Default for Scaler {
             lowest: Window::new(Extreme::Lowest),
             highest: Window::new(Extreme::Highest),
             looked: None,
+            blind: None,
         }
     }
 }
@@ -219,6 +227,14 @@ impl Scaler {
         self.looked = Some(now);
         let lowest = self.lowest.push(bounded, rule.scale_out_stabilization, now);
         let highest = self.highest.push(bounded, rule.scale_in_stabilization, now);
+        self.blind = match verdict.figures_complete {
+            true => None,
+            false => self.blind.or(Some(now)),
+        };
+        let blind_for_long = self
+            .blind
+            .is_some_and(|since| now.saturating_duration_since(since) >= BLIND);
+        let fallback = rule.fallback_replicas.filter(|_| blind_for_long).unwrap_or(0);
         let steady = if as_it_is < lowest {
             lowest
         } else if as_it_is > highest {
@@ -226,8 +242,10 @@ impl Scaler {
         } else {
             as_it_is
         };
+        let steady = steady.max(fallback);
 
         let reason = match () {
+            () if current < fallback && steady == fallback => Reason::Fallback,
             () if current < rule.min_replicas && steady == rule.min_replicas => Reason::BelowMinimum,
             () if current > rule.max_replicas && steady == rule.max_replicas => Reason::AboveMaximum,
             () if steady > current => Reason::LoadAboveScaleOut,
@@ -254,6 +272,7 @@ impl Scaler {
         self.lowest.clear();
         self.highest.clear();
         self.looked = None;
+        self.blind = None;
     }
 }
 

@@ -83,6 +83,14 @@ fn scaling_by_load(raw: &AutoscalingSpec, found: &mut Findings) -> Autoscaling {
             format!("{below} is not below scaleOutPercent ({above}); it must be below scaleOutPercent"),
         );
     }
+    if let Some(fallback) = raw.fallback_replicas
+        && !(min..=max).contains(&fallback)
+    {
+        found.refuse(
+            "spec.autoscaling.fallbackReplicas",
+            format!("{fallback} is not between minReplicas ({min}) and maxReplicas ({max})"),
+        );
+    }
     Autoscaling {
         min_replicas: whole(min),
         max_replicas: whole(max),
@@ -91,6 +99,7 @@ fn scaling_by_load(raw: &AutoscalingSpec, found: &mut Findings) -> Autoscaling {
         scale_in_percent: whole(below),
         scale_out_stabilization: seconds(raw.scale_out_stabilization_seconds),
         scale_in_stabilization: seconds(raw.scale_in_stabilization_seconds),
+        fallback_replicas: raw.fallback_replicas.map(whole),
     }
 }
 

@@ -18,6 +18,7 @@ fn rule() -> Autoscaling {
         scale_in_percent: 40,
         scale_out_stabilization: Duration::ZERO,
         scale_in_stabilization: Duration::ZERO,
+        fallback_replicas: None,
     }
 }
 

@@ -17,6 +17,7 @@ fn rule() -> Autoscaling {
         scale_in_percent: 40,
         scale_out_stabilization: Duration::from_secs(15),
         scale_in_stabilization: Duration::from_secs(300),
+        fallback_replicas: None,
     }
 }
 
@@ -300,6 +301,7 @@ fn any_rule() -> impl Strategy<Value = Autoscaling> {
                 scale_in_percent: scale_in,
                 scale_out_stabilization: Duration::from_secs(out_window),
                 scale_in_stabilization: Duration::from_secs(in_window),
+                fallback_replicas: None,
             })
         },
     )
@@ -402,4 +404,27 @@ fn the_load_of_edges_that_are_being_ended_counts() {
     pool.leaving_bps = 50;
     assert_eq!(pool.load_bps(), before + 50);
     assert_eq!(pool.current(), 2);
+}
+
+/// Edges that can't be heard may be drowning: what a person said for that case holds, and no sooner than it is sure.
+#[test]
+fn figures_that_stay_missing_bring_the_fallback() {
+    let rule = Autoscaling {
+        fallback_replicas: Some(4),
+        ..rule()
+    };
+    let mode = Mode::Auto(rule);
+    let (mut scaler, begun) = (Scaler::default(), Instant::now());
+    let blind = pool(&[None, Some(1)]);
+    let at = |scaler: &mut Scaler, pool: &Pool, seconds| {
+        scaler.verdict(pool, &mode, Pause::default(), begun + Duration::from_secs(seconds))
+    };
+    for second in 0..60 {
+        let verdict = at(&mut scaler, &blind, second);
+        assert_eq!(verdict.desired, 2, "second {second}: {:?}", verdict.reason);
+    }
+    let verdict = at(&mut scaler, &blind, 60);
+    assert_eq!((verdict.desired, verdict.reason), (4, Reason::Fallback));
+    let verdict = at(&mut scaler, &pool(&[Some(1), Some(1)]), 61);
+    assert_eq!(verdict.desired, 2, "figures are back");
 }
