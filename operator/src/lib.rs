@@ -25,8 +25,8 @@ pub mod control;
 pub mod metrics;
 pub mod platform;
 
-pub mod local;
 pub mod kubernetes;
+pub mod local;
 pub mod ops;
 
 #[cfg(test)]

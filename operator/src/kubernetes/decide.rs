@@ -1,15 +1,16 @@
 //! DECIDE: from a proven resource and the facts around it to the Kubernetes objects that should exist.
 //!
 //! ```text
-//! ValidOrigin + OriginFacts ─▶ origin ───┐             ┌─▶ Deployment           (pods: what runs, resources: what it may use)
-//!                                        ├─ Objects<Decided> ─▶ Service          (service)
-//! ValidPool + PoolFacts ─────▶ edge_pool ┘             ├─▶ NetworkPolicy        (guard)
-//!                                                      └─▶ PodDisruptionBudget  (guard, pools only)
+//!                                                             ┌▶ Deployment           pods, resources
+//! ValidOrigin + OriginFacts ─▶ origin ───┬▶ Objects<Decided> ─┼▶ Service              service
+//! ValidPool + PoolFacts ─────▶ edge_pool ┘                    ├▶ NetworkPolicy        guard
+//!                                                             └▶ PodDisruptionBudget  guard, of pools alone
+//!
 //! Secret as it is + now ─▶ token::step ─▶ Secret as it should be
 //! ```
 //!
-//! Pure: no client, no clock, no await, no logger; equal input gives equal text. Who may publish, pulls and pushes are in none of the
-//! objects, so that changing them restarts nothing.
+//! Pure: no client, no clock, no await, no logger; equal input gives equal text. Who may publish, pulls and pushes are
+//! in none of the objects, so that changing them restarts nothing.
 
 mod edge_pool;
 mod guard;
@@ -71,7 +72,8 @@ pub struct PoolFacts {
     pub replicas: u32,
     /// Edges wanted, draining ones not counted.
     pub desired: u32,
-    /// ClusterIP of the upstream's Service. None while it has none: then the Deployment is not decided, unless suspended.
+    /// ClusterIP of the upstream's Service. None while it has none: then the Deployment is not decided, unless
+    /// suspended.
     pub upstream: Option<IpAddr>,
     /// App of the origin at the upper end.
     pub app: String,
@@ -100,16 +102,18 @@ pub struct Objects<Phase> {
     pub(super) phase: PhantomData<Phase>,
 }
 
-impl Objects<Applied> {
-    /// The objects as the API server answered them: for the apply stage alone.
+impl Objects<Decided> {
+    /// The same objects, now that the API server has taken them: for the apply stage alone.
     #[expect(dead_code, reason = "the apply stage calls it")]
-    pub(crate) fn applied(
-        deployment: Option<Deployment>,
-        service: Service,
-        network_policy: NetworkPolicy,
-        disruption_budget: Option<PodDisruptionBudget>,
-    ) -> Self {
-        Self {
+    pub(crate) fn applied(self) -> Objects<Applied> {
+        let Self {
+            deployment,
+            service,
+            network_policy,
+            disruption_budget,
+            phase: _,
+        } = self;
+        Objects {
             deployment,
             service,
             network_policy,

@@ -1,4 +1,5 @@
-//! The pod of an origin or an edge: one container under the restricted Pod Security Standard, with what the template says merged in.
+//! The pod of an origin or an edge: one container under the restricted Pod Security Standard, with what the template
+//! says merged in.
 //!
 //! Listen addresses are never among the arguments, so that a pod can be run on any address by its environment.
 
@@ -117,11 +118,7 @@ fn container(pod: &Pod<'_>, around: &Surroundings) -> Container {
         image_pull_policy: around.pull_policy.clone(),
         args: Some(args),
         env: Some(vec![own_name()]),
-        ports: Some(vec![
-            port(RTMP_PORT, RTMP),
-            port(HTTP_PORT, HTTP),
-            port(OPS_PORT, OPS),
-        ]),
+        ports: Some(vec![port(RTMP_PORT, RTMP), port(HTTP_PORT, HTTP), port(OPS_PORT, OPS)]),
         volume_mounts: Some(vec![VolumeMount {
             name: TOKEN_VOLUME.to_owned(),
             mount_path: TOKEN_FOLDER.to_owned(),

@@ -1,5 +1,5 @@
-//! Golden tests: a manifest goes in through the real reader and the real rules, the objects come out as YAML and are compared with
-//! the committed files.
+//! Golden tests: a manifest goes in through the real reader and the real rules, the objects come out as YAML and are
+//! compared with the committed files.
 //!
 //! `UPDATE_GOLDEN=1 cargo test --workspace --lib decide` writes the files anew.
 
@@ -12,7 +12,8 @@ use std::net::IpAddr;
 use super::*;
 use crate::local::manifests::{ManifestFile, Manifests, read};
 
-const ORIGIN: &str = "apiVersion: headwater.dev/v1alpha1\nkind: StreamOrigin\nmetadata: {name: main, namespace: video}\n";
+const ORIGIN: &str =
+    "apiVersion: headwater.dev/v1alpha1\nkind: StreamOrigin\nmetadata: {name: main, namespace: video}\n";
 
 /// A StreamOrigin with this spec, as a person would write it.
 fn origin_text(spec: &str) -> String {

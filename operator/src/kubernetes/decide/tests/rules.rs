@@ -75,7 +75,9 @@ fn the_ops_port_is_on_no_service() {
             assert_ne!(port.port, i32::from(pods::OPS));
             let target = port.target_port.as_ref().unwrap();
             assert!(
-                [names::RTMP_PORT, names::HTTP_PORT].map(|name| IntOrString::String(name.to_owned())).contains(target),
+                [names::RTMP_PORT, names::HTTP_PORT]
+                    .map(|name| IntOrString::String(name.to_owned()))
+                    .contains(target),
                 "{target:?}"
             );
         }
@@ -123,16 +125,20 @@ fn grace_is_longer_than_the_drain() {
         assert!(grace > seconds + edge_pool::DRAIN_ACCEPT_SECONDS, "{seconds} {grace}");
         assert!(args(&objects).contains(&format!("--drain-timeout={seconds}s")));
     }
-    assert_eq!(pod(&origin_of("  app: live\n")).termination_grace_period_seconds, Some(15));
+    assert_eq!(
+        pod(&origin_of("  app: live\n")).termination_grace_period_seconds,
+        Some(15)
+    );
 }
 
 #[test]
 fn every_object_is_owned_labelled_and_found_again() {
     each(|objects| {
-        let kind = match objects.disruption_budget.is_some() || objects.service.metadata.name.as_deref() == Some("web-edge") {
-            true => ResourceId::pool("video", "web"),
-            false => ResourceId::origin("video", "main"),
-        };
+        let kind =
+            match objects.disruption_budget.is_some() || objects.service.metadata.name.as_deref() == Some("web-edge") {
+                true => ResourceId::pool("video", "web"),
+                false => ResourceId::origin("video", "main"),
+            };
         let budget = objects.disruption_budget.as_ref().map(|budget| &budget.metadata);
         let all = [
             Some(&objects.deployment.as_ref().unwrap().metadata),
@@ -147,15 +153,42 @@ fn every_object_is_owned_labelled_and_found_again() {
                 panic!("{metadata:?}");
             };
             assert_eq!((owner.controller, owner.block_owner_deletion), (Some(true), Some(true)));
-            assert_eq!((owner.kind.as_str(), owner.name.as_str()), (kind.kind.as_str(), kind.name.as_str()));
+            assert_eq!(
+                (owner.kind.as_str(), owner.name.as_str()),
+                (kind.kind.as_str(), kind.name.as_str())
+            );
         }
-        let pod_labels = pod_template(objects).metadata.as_ref().unwrap().labels.as_ref().unwrap();
+        let pod_labels = pod_template(objects)
+            .metadata
+            .as_ref()
+            .unwrap()
+            .labels
+            .as_ref()
+            .unwrap();
         let has = |(key, value): (&String, &String)| pod_labels.get(key) == Some(value);
         assert!(names::labels(&kind).iter().all(has));
         let selectors = [
-            objects.deployment.as_ref().unwrap().spec.as_ref().unwrap().selector.match_labels.as_ref(),
+            objects
+                .deployment
+                .as_ref()
+                .unwrap()
+                .spec
+                .as_ref()
+                .unwrap()
+                .selector
+                .match_labels
+                .as_ref(),
             objects.service.spec.as_ref().unwrap().selector.as_ref(),
-            objects.network_policy.spec.as_ref().unwrap().pod_selector.as_ref().unwrap().match_labels.as_ref(),
+            objects
+                .network_policy
+                .spec
+                .as_ref()
+                .unwrap()
+                .pod_selector
+                .as_ref()
+                .unwrap()
+                .match_labels
+                .as_ref(),
         ];
         for selector in selectors {
             assert_eq!(selector, Some(&names::selector(&kind)));
@@ -163,7 +196,8 @@ fn every_object_is_owned_labelled_and_found_again() {
     });
 }
 
-/// The whole of a lost node's pod is the origin: a toleration of the cluster's default of 300 s would keep it away for as long.
+/// The whole of a lost node's pod is the origin: a toleration of the cluster's default of 300 s would keep it away for
+/// as long.
 #[test]
 fn an_origin_leaves_a_lost_node_after_ten_seconds_unless_the_template_says_otherwise() {
     let seconds = |spec: &str, taint: &str| {
@@ -177,7 +211,8 @@ fn an_origin_leaves_a_lost_node_after_ten_seconds_unless_the_template_says_other
     let plain = "  app: live\n";
     assert_eq!(seconds(plain, not_ready), [Some(10)]);
     assert_eq!(seconds(plain, unreachable), [Some(10)]);
-    let longer = "  template: {tolerations: [{key: node.kubernetes.io/unreachable, operator: Exists, tolerationSeconds: 90}]}\n";
+    let longer =
+        "  template: {tolerations: [{key: node.kubernetes.io/unreachable, operator: Exists, tolerationSeconds: 90}]}\n";
     assert_eq!(seconds(longer, not_ready), [Some(10)]);
     assert_eq!(seconds(longer, unreachable), [Some(90)]);
     let other_effect =
@@ -256,13 +291,19 @@ fn every_flag_is_one_that_the_media_node_has() {
             let flag = arg.strip_prefix("--").unwrap();
             let (name, valued) = flag.split_once('=').map_or((flag, false), |(name, _)| (name, true));
             let field = format!("pub {}: ", name.replace('-', "_"));
-            let rest = source.split(&field).nth(1).unwrap_or_else(|| panic!("--{name} is no flag"));
+            let rest = source
+                .split(&field)
+                .nth(1)
+                .unwrap_or_else(|| panic!("--{name} is no flag"));
             assert_eq!(rest.starts_with("bool"), !valued, "--{name}");
             assert!(!name.ends_with("-listen"), "{arg}");
         }
     });
     let default = |variable: &str| {
-        let line = source.lines().position(|line| line.contains(&format!("env = \"{variable}\""))).unwrap();
+        let line = source
+            .lines()
+            .position(|line| line.contains(&format!("env = \"{variable}\"")))
+            .unwrap();
         source.lines().skip(line).take(3).collect::<String>()
     };
     assert!(default("HEADWATER_DRAIN_ACCEPT").contains(&format!("\"{}s\"", edge_pool::DRAIN_ACCEPT_SECONDS)));
