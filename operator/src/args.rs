@@ -44,9 +44,13 @@ pub enum Command {
     /// Writes the CustomResourceDefinitions as YAML
     Crds(CrdsArgs),
     /// Runs the controllers in a Kubernetes cluster
-    #[command(hide = true)]
-    Operator,
+    #[command(after_help = OPERATOR_HELP)]
+    Operator(OperatorArgs),
 }
+
+const OPERATOR_HELP: &str = "The API server is found by the pod's service account, else by KUBECONFIG or ~/.kube/config. Of several \
+    operators one leads; the others stand by, ready and idle, and take over when it ends or falls silent.\n\n\
+    Install: kubectl apply -f crds -f examples/operator.yaml";
 
 const LOCAL_HELP: &str = "Addresses: the first origin takes RTMP on 127.0.0.1:1935, the first pool serves the player page on \
     127.0.0.1:8080 and RTMP on 127.0.0.1:1936; further ones take the next free ports. All of them stand in /api/v1/fleet on \
@@ -82,6 +86,54 @@ pub struct LocalArgs {
     /// The media-node program [default: the one beside this program]
     #[arg(long, env = "HEADWATER_MEDIA_NODE", value_name = "PATH")]
     pub media_node: Option<PathBuf>,
+}
+
+/// Flags of `headwater operator`.
+#[derive(Debug, ClapArgs)]
+pub struct OperatorArgs {
+    /// Looks after the resources of this namespace only [default: all namespaces]
+    #[arg(long, env = "HEADWATER_NAMESPACE", value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Health, metrics, /api/v1/fleet and /api/v1/targets
+    #[arg(long, env = "HEADWATER_OPS_LISTEN", default_value = "[::]:9090", value_name = "ADDR")]
+    pub ops_listen: SocketAddr,
+    /// Image of the media nodes
+    #[arg(
+        long,
+        env = "HEADWATER_MEDIA_NODE_IMAGE",
+        default_value = concat!("headwater/media-node:", env!("CARGO_PKG_VERSION")),
+        value_name = "IMAGE"
+    )]
+    pub media_node_image: String,
+    /// When that image is pulled [default: as the cluster does]
+    #[arg(long, env = "HEADWATER_MEDIA_NODE_PULL_POLICY", value_name = "POLICY",
+        value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub media_node_pull_policy: Option<String>,
+    /// Namespaces whose pods may read the media nodes' metrics; may be repeated
+    #[arg(
+        long,
+        env = "HEADWATER_METRICS_FROM",
+        value_delimiter = ',',
+        value_name = "NAMESPACE"
+    )]
+    pub metrics_from: Vec<String>,
+    /// Namespace of this operator's pod, from which the media nodes take commands
+    #[arg(
+        long,
+        env = "HEADWATER_POD_NAMESPACE",
+        default_value = "headwater-system",
+        value_name = "NAMESPACE"
+    )]
+    pub pod_namespace: String,
+    /// Namespace of the Lease by which the leader is elected [default: that of the pod]
+    #[arg(long, env = "HEADWATER_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// Name of that Lease
+    #[arg(long, env = "HEADWATER_LEASE", default_value = "headwater", value_name = "NAME")]
+    pub lease: String,
+    /// Name of this process in the election, unlike any other [default: the host's name and a random number]
+    #[arg(long, env = "HEADWATER_IDENTITY", value_name = "NAME")]
+    pub identity: Option<String>,
 }
 
 /// Flags of `headwater crds`.

@@ -11,6 +11,8 @@ pub mod args;
 pub mod settings;
 pub mod telemetry;
 
+mod ending;
+
 pub mod api;
 pub mod crds;
 pub mod validate;
@@ -54,9 +56,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Ok(result?)
         }
         Command::Crds(args) => write_crds(&args),
-        Command::Operator => anyhow::bail!(
-            "`headwater operator` is not built in this version: it runs without a cluster only, as `headwater local`"
-        ),
+        Command::Operator(args) => {
+            let settings = settings::Operator::from_args(args);
+            let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
+            Ok(runtime.block_on(kubernetes::run(settings))?)
+        }
     }
 }
 

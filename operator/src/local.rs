@@ -24,12 +24,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::control::{self, Control, Snapshot};
+use crate::ending::Ending;
 use crate::fleet::NodeId;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
@@ -115,6 +115,7 @@ pub async fn run(settings: Local, log: LogSink) -> Result<(), Error> {
     let ops = Ops {
         snapshots: snapshots.clone(),
         manifest_error: problem.clone(),
+        standing_by: watch::channel(false).1,
         metrics,
     };
     let ops = tokio::spawn(ops.serve(ops_listener, stop.child_token()));
@@ -221,49 +222,6 @@ fn sample_destination(snapshot: &Snapshot, wishes: &Wishes) -> Option<sample::De
             .and_then(|keys| keys.get(sample::STREAM).or_else(|| keys.get("*")))
             .cloned(),
     })
-}
-
-/// What ends the program.
-struct Ending {
-    exit_after: Option<Duration>,
-    signals: [tokio::signal::unix::Signal; 3],
-}
-
-impl Ending {
-    fn new(exit_after: Option<Duration>) -> io::Result<Self> {
-        Ok(Self {
-            exit_after,
-            signals: [
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::hangup())?,
-            ],
-        })
-    }
-
-    async fn wait(&mut self) {
-        let exit_after = self.exit_after;
-        let time = async move {
-            match exit_after {
-                Some(after) => tokio::time::sleep(after).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = time => {}
-            () = self.again() => {}
-        }
-    }
-
-    /// A signal.
-    async fn again(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.signals;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

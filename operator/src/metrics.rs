@@ -1,6 +1,8 @@
 //! The control plane's metrics, as DESIGN section 5 names them: base units, no ids and no addresses as labels.
 
-use prometheus::{CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, Opts, Registry, TextEncoder};
+use prometheus::{
+    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, Opts, Registry, TextEncoder,
+};
 
 /// Values of the label `state`.
 pub const STATES: [&str; 3] = ["desired", "ready", "draining"];
@@ -27,6 +29,8 @@ pub struct Metrics {
     pub replication_seconds: Histogram,
     /// Nodes lost to a newer control plane.
     pub superseded: IntCounter,
+    /// 1 while this process leads.
+    pub leader: Gauge,
 }
 
 impl Metrics {
@@ -58,6 +62,11 @@ impl Metrics {
             "Nodes that refused this control plane's commands because a newer one has taken over",
         )?;
         registry.register(Box::new(superseded.clone()))?;
+        let leader = Gauge::new(
+            "headwater_leader",
+            "1 while this process decides and writes, 0 while it stands by",
+        )?;
+        registry.register(Box::new(leader.clone()))?;
         let reconcile_errors = counter(
             "headwater_reconcile_errors_total",
             "Failures that are tried again",
@@ -99,6 +108,7 @@ impl Metrics {
                 0.005,
             )?,
             superseded,
+            leader,
             registry,
         })
     }

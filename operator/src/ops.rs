@@ -29,6 +29,8 @@ pub struct Ops {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Why the manifests on disk are not in force, if they are not.
     pub manifest_error: watch::Receiver<Option<String>>,
+    /// True while another operator leads: there is nothing to report, and all is well.
+    pub standing_by: watch::Receiver<bool>,
     /// The metrics.
     pub metrics: Metrics,
 }
@@ -78,6 +80,7 @@ async fn livez(State(ops): State<Ops>) -> Response {
 async fn readyz(State(ops): State<Ops>) -> Response {
     match ops.snapshots.borrow().at {
         Some(_) => "ok\n".into_response(),
+        None if *ops.standing_by.borrow() => "standing by: another operator leads, or none does yet\n".into_response(),
         None => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the control loop has not started yet\n",
@@ -144,6 +147,7 @@ mod tests {
         let ops = Ops {
             snapshots: seen,
             manifest_error: problem_seen,
+            standing_by: watch::channel(false).1,
             metrics: Metrics::new().unwrap(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use crate::api::names::ResourceKey;
+use crate::api::names::{ResourceKey, StreamName};
 use crate::autoscaling::Draining;
 use crate::fleet::link::{ControlToken, LinkSettings};
 use crate::fleet::{Addresses, NodeId, ResourceId, UnknownWord, one_of};
@@ -34,6 +34,14 @@ pub struct OriginWish {
     pub spec: ValidOrigin,
     /// None: anyone may publish. Empty: nobody.
     pub keys: Option<BTreeMap<String, PublishKey>>,
+}
+
+/// The entries of a Secret that a node takes as publish keys; it would refuse them as a whole for one that is none.
+pub fn usable_keys(entries: impl Iterator<Item = (String, PublishKey)>) -> BTreeMap<String, PublishKey> {
+    let usable = |(name, key): &(String, PublishKey)| {
+        (name == "*" || StreamName::parse(name).is_ok()) && key.expose().len() <= PublishKey::LONGEST
+    };
+    entries.filter(usable).collect()
 }
 
 /// The id of an origin by its key.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::args::{LocalArgs, OPS_LISTEN};
+use crate::args::{LocalArgs, OPS_LISTEN, OperatorArgs};
+use crate::kubernetes::decide::Surroundings;
 
 /// Settings of local mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,47 @@ pub struct Local {
     pub media_node: PathBuf,
     /// Goes with every command: the start time in milliseconds, so that a later start outranks this one.
     pub term: u64,
+}
+
+/// Settings of the operator in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// The only namespace that is looked after; none for all.
+    pub namespace: Option<String>,
+    /// Ops address.
+    pub ops_listen: SocketAddr,
+    /// What objects are decided by, beside the resources.
+    pub surroundings: Surroundings,
+    /// Namespace of the Lease.
+    pub lease_namespace: String,
+    /// Its name.
+    pub lease: String,
+    /// This process in the election.
+    pub identity: String,
+}
+
+impl Operator {
+    /// Settings from the command line.
+    pub fn from_args(args: OperatorArgs) -> Self {
+        let identity = args.identity.unwrap_or_else(|| {
+            let host = rustix::system::uname();
+            let number: u32 = rand::random();
+            format!("{}-{number:08x}", host.nodename().to_string_lossy())
+        });
+        Self {
+            namespace: args.namespace,
+            ops_listen: args.ops_listen,
+            lease_namespace: args.lease_namespace.unwrap_or_else(|| args.pod_namespace.clone()),
+            lease: args.lease,
+            identity,
+            surroundings: Surroundings {
+                image: args.media_node_image,
+                pull_policy: args.media_node_pull_policy,
+                operator_namespace: args.pod_namespace,
+                metrics_from: args.metrics_from,
+            },
+        }
+    }
 }
 
 /// Where the ops port is to be.
@@ -102,6 +144,20 @@ mod tests {
             "{error}"
         );
         assert_eq!(beside(Some(Path::new("/opt/headwater"))), Path::new("/opt/media-node"));
+    }
+
+    #[test]
+    fn two_operators_without_a_name_are_told_apart() {
+        let operator = || {
+            let line = ["headwater", "operator", "--pod-namespace", "here"];
+            let Command::Operator(args) = Args::try_parse_from(line).unwrap().command else {
+                unreachable!("it says operator");
+            };
+            Operator::from_args(args)
+        };
+        let (one, other) = (operator(), operator());
+        assert_ne!(one.identity, other.identity);
+        assert_eq!((one.lease_namespace.as_str(), one.namespace), ("here", None));
     }
 
     #[test]

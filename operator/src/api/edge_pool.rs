@@ -280,9 +280,9 @@ pub struct EdgePoolStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::stream_origin::time_schema")]
     pub last_scale_time: Option<Time>,
-    /// The edges, at most 200 of them.
+    /// The edges, at most 100 of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 200), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
     pub edges: Vec<EdgeStatus>,
 }
 
@@ -299,6 +299,10 @@ pub struct EdgeStatus {
     /// It is being emptied.
     #[serde(default)]
     pub draining: bool,
+    /// When those who still watch it are cut, if it is being emptied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::stream_origin::time_schema")]
+    pub drain_deadline: Option<Time>,
     /// Number of streams that it carries.
     #[serde(default)]
     pub streams: i32,

@@ -196,9 +196,9 @@ pub struct StreamOriginStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub publish_url: Option<String>,
-    /// Live streams, at most 500 of them.
+    /// Live streams, at most 50 of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 500), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
     pub streams: Vec<StreamStatus>,
     /// Number of live streams, also of those that are not listed.
     pub stream_count: i32,

@@ -53,6 +53,10 @@ pub struct PoolReport {
     pub bounds: Option<(u32, u32)>,
     /// Nodes that a newer control plane has taken over.
     pub superseded: u32,
+    /// Streams that every edge should carry.
+    pub planned_streams: usize,
+    /// A pull that does not work, in a person's words.
+    pub failing_pull: Option<String>,
 }
 
 impl<P: Platform> Control<P> {
@@ -81,6 +85,8 @@ impl<P: Platform> Control<P> {
                 capacity_bps: auto.map(|auto| auto.capacity_bps),
                 bounds: auto.map(|auto| (auto.min_replicas, auto.max_replicas)),
                 superseded: u32::try_from(superseded).unwrap_or(u32::MAX),
+                planned_streams: self.plan.pools.get(id).map_or(0, |plan| plan.streams.len()),
+                failing_pull: self.failing_pull(id, now),
             };
             pools.insert(id.clone(), report);
         }
@@ -105,6 +111,16 @@ impl<P: Platform> Control<P> {
         };
         self.metrics_of(&snapshot, now);
         self.snapshot.send_replace(Arc::new(snapshot));
+    }
+
+    /// The first pull of a pool's edges that does not work.
+    fn failing_pull(&self, pool: &ResourceId, now: Now) -> Option<String> {
+        let edges = self.map.nodes_of(pool).filter(|(_, node)| !node.draining());
+        let mut failing = edges.filter_map(|(id, node)| {
+            let pull = node.fresh_figures(now.monotonic)?.failing_pulls.first()?;
+            Some(format!("{} on {}: {}", pull.stream, id.name, pull.error))
+        });
+        failing.next()
     }
 
     fn metrics_of(&self, snapshot: &Snapshot, now: Now) {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::figures::{lag_ms, megabits, totals};
@@ -76,6 +77,14 @@ pub struct StreamEntry {
     pub playable: bool,
     /// Measured bit rate, bits per second.
     pub bitrate_bps: u64,
+    /// Its codecs as in RFC 6381, video first.
+    pub codecs: Vec<String>,
+    /// Picture width in pixels, 0 if unknown.
+    pub width: u32,
+    /// Picture height in pixels, 0 if unknown.
+    pub height: u32,
+    /// When it came up; null only in what older versions wrote.
+    pub since: Option<Timestamp>,
 }
 
 /// A pool in [`Fleet`].
@@ -132,6 +141,8 @@ pub struct EdgeEntry {
     pub outbound_mbps: f64,
     /// The worst delay among its streams, milliseconds; null while none has a clock.
     pub lag_ms: Option<u64>,
+    /// When those who still watch a draining edge are cut; null while it does not drain.
+    pub drain_deadline: Option<Timestamp>,
 }
 
 /// The document of `GET /api/v1/fleet`.
@@ -176,6 +187,10 @@ fn streams(node: &Node) -> Vec<StreamEntry> {
         viewers: stream.viewers,
         playable: stream.state.playable,
         bitrate_bps: stream.bitrate_bps,
+        codecs: stream.state.video.iter().chain(&stream.state.audio).cloned().collect(),
+        width: stream.state.width,
+        height: stream.state.height,
+        since: Some(stream.state.since),
     };
     node.streams.values().map(entry).collect()
 }
@@ -218,6 +233,7 @@ fn edge(id: &NodeId, node: &Node, now: Instant) -> EdgeEntry {
         viewers: node.figures.viewers,
         outbound_mbps: megabits(node.figures.sent_bps),
         lag_ms: lag_ms(node),
+        drain_deadline: node.figures.drain.as_ref().map(|drain| drain.deadline),
     }
 }
 

@@ -9,6 +9,7 @@
 //! has acknowledged it, sends it anew to a node that started anew, and stops for good once a newer control plane took over.
 
 mod commands;
+pub(crate) use commands::chain;
 mod plan;
 mod sse;
 

@@ -102,18 +102,15 @@ pub struct Objects<Phase> {
     pub(super) phase: PhantomData<Phase>,
 }
 
-impl Objects<Decided> {
-    /// The same objects, now that the API server has taken them: for the apply stage alone.
-    #[expect(dead_code, reason = "the apply stage calls it")]
-    pub(crate) fn applied(self) -> Objects<Applied> {
-        let Self {
-            deployment,
-            service,
-            network_policy,
-            disruption_budget,
-            phase: _,
-        } = self;
-        Objects {
+impl Objects<Applied> {
+    /// The objects as the API server answered them: for the apply stage alone.
+    pub(crate) fn applied(
+        deployment: Option<Deployment>,
+        service: Service,
+        network_policy: NetworkPolicy,
+        disruption_budget: Option<PodDisruptionBudget>,
+    ) -> Self {
+        Self {
             deployment,
             service,
             network_policy,

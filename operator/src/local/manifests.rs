@@ -15,7 +15,8 @@ use headwater_contract::PublishKey;
 
 pub use error::{ManifestError, ManifestErrors, Place};
 
-use crate::api::names::{ResourceKey, StreamName};
+use crate::api::names::ResourceKey;
+use crate::platform::usable_keys;
 use crate::validate::{ValidOrigin, ValidPool, pool_change};
 
 /// Secrets by key; of each, its entries.
@@ -53,8 +54,8 @@ impl Manifests {
     /// Entries that let nobody publish are left out: a node would refuse the rules as a whole for one of them.
     pub fn publish_keys(&self, origin: &ValidOrigin) -> Option<BTreeMap<String, PublishKey>> {
         let entries = self.entries(origin)?;
-        let usable = entries.into_iter().flatten().filter(|(name, key)| is_usable(name, key));
-        Some(usable.map(|(name, key)| (name.clone(), key.clone())).collect())
+        let entries = entries.into_iter().flatten();
+        Some(usable_keys(entries.map(|(name, key)| (name.clone(), key.clone()))))
     }
 
     /// The entries of the Secret that an origin names, if it names one; and if that one is there.
@@ -79,11 +80,6 @@ impl Manifests {
         });
         ManifestErrors::none_or(errors.collect())
     }
-}
-
-/// Whether a node takes an entry of a Secret as a publish key.
-fn is_usable(name: &str, key: &PublishKey) -> bool {
-    (name == "*" || StreamName::parse(name).is_ok()) && key.expose().len() <= PublishKey::LONGEST
 }
 
 /// Reads files, and the `.yaml` and `.yml` files of folders in the order of their names. Blocks on the disk.

@@ -191,7 +191,7 @@ pub(super) fn request(
 }
 
 /// An error with its causes on one line; the outer one of an HTTP client says little.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

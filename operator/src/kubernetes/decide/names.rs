@@ -39,10 +39,11 @@ pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Pod annotation: `"false"` keeps the cluster autoscaler from removing its node.
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 
-/// Every annotation that the operator sets on an edge's pod.
+/// Value of [`DELETION_COST`] of a pod that is to go next: the lowest that there is.
+pub const LOWEST_COST: &str = "-2147483647";
+
+/// Every pod annotation that is set by the operator while a pod runs.
 pub const POD_ANNOTATIONS: [&str; 4] = [DRAIN_SINCE, DRAIN_DEADLINE, DELETION_COST, SAFE_TO_EVICT];
-/// The lowest [`DELETION_COST`] that there is: its pod goes before every other.
-pub const LOWEST_COST: &str = "-2147483648";
 
 /// Name of the media node's container.
 pub const CONTAINER: &str = "media-node";
@@ -261,6 +262,6 @@ mod tests {
     /// Kubernetes reads the cost as a 32-bit number and refuses the pod otherwise.
     #[test]
     fn the_lowest_cost_is_a_number_that_the_api_server_takes() {
-        assert_eq!(LOWEST_COST.parse(), Ok(i32::MIN));
+        assert_eq!(LOWEST_COST.parse(), Ok(-i32::MAX));
     }
 }

@@ -136,6 +136,40 @@ fn the_operators_example_is_what_the_api_server_takes_and_reaches_its_nodes() {
     assert_eq!(names::resource_of(&metadata), None);
 }
 
+/// A variable that the operator does not know would do nothing, and nobody would be told.
+#[test]
+fn every_variable_of_the_operators_example_is_one_that_the_operator_has() {
+    let text = operator_text();
+    let (head, tail) = uncommented_tail(&text);
+    let deployment: Deployment = one(&documents(head), "Deployment");
+    let container = deployment.spec.unwrap().template.spec.unwrap().containers.remove(0);
+    let command = <crate::args::Args as clap::CommandFactory>::command();
+    let operator = command.find_subcommand("operator").unwrap();
+    let known = |name: &str| {
+        operator
+            .get_arguments()
+            .any(|flag| flag.get_env().is_some_and(|env| env == name))
+    };
+    for variable in container.env.unwrap() {
+        assert!(known(&variable.name), "{}", variable.name);
+    }
+    assert!(
+        known("HEADWATER_NAMESPACE") && head.contains("HEADWATER_NAMESPACE=video") && tail.contains("namespace: video")
+    );
+    let ops = operator
+        .get_arguments()
+        .find(|flag| flag.get_id() == "ops_listen")
+        .unwrap();
+    let port = container.ports.unwrap()[0].container_port;
+    assert_eq!(ops.get_default_values()[0], format!("[::]:{port}").as_str());
+    for (probe, path) in [
+        (container.readiness_probe, "/readyz"),
+        (container.liveness_probe, "/livez"),
+    ] {
+        assert_eq!(probe.unwrap().http_get.unwrap().path.as_deref(), Some(path));
+    }
+}
+
 /// Least privilege: each word that is missing here is one that nobody needs.
 #[test]
 fn the_operator_may_do_what_it_needs_and_no_more() {
@@ -156,14 +190,10 @@ fn the_operator_may_do_what_it_needs_and_no_more() {
         ("headwater.dev", "streamorigins/status", "patch"),
         ("headwater.dev", "edgepools/status", "patch"),
         ("headwater.dev", "edgepools/finalizers", "update"),
-        ("apps", "deployments", "get list watch create patch delete"),
-        ("", "services", "get list watch create patch delete"),
+        ("apps", "deployments", "get list watch create patch"),
+        ("", "services", "get list watch create patch"),
         ("policy", "poddisruptionbudgets", "get list watch create patch delete"),
-        (
-            "networking.k8s.io",
-            "networkpolicies",
-            "get list watch create patch delete",
-        ),
+        ("networking.k8s.io", "networkpolicies", "get list watch create patch"),
         ("", "secrets", "get list watch create patch"),
         ("", "pods", "get list watch patch"),
         ("events.k8s.io", "events", "create patch"),

@@ -1,0 +1,350 @@
+//! The controllers of both kinds: `observe → validate → decide → apply → report`, once for each resource that was marked.
+//!
+//! Level-triggered: a run looks at what is, not at what happened. A run that fails is repeated with a back-off of its own; one that
+//! went well is repeated after a while as a safety net.
+
+mod origin;
+mod pool;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{Stream, StreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+use rand::RngExt;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::apply::{self, Writer};
+use super::cluster::Intents;
+use super::decide::token::{self, TokenSecret};
+use super::decide::{Owner, Surroundings, names};
+use super::marks::{Mark, Marks};
+use super::observe::Stores;
+use super::report::pace::{Due, FIGURES};
+use crate::api::{EdgePool, StreamOrigin};
+use crate::control::Snapshot;
+use crate::fleet::{ResourceId, ResourceKind};
+use crate::metrics::Metrics;
+use crate::platform::{Happening, HappeningReason};
+
+/// Runs at a time, of each kind.
+const CONCURRENCY: u16 = 16;
+/// A resource that nothing has happened to is looked at again after about this long.
+const SAFETY_NET: Duration = Duration::from_secs(300);
+/// Wait before the first repetition of a run that failed; doubled each time.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+/// Longest wait before a repetition.
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// Why a run failed; it is repeated.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// What was decided could not be made.
+    #[error("failed to apply what was decided")]
+    Apply(#[source] apply::Error),
+    /// The status could not be written.
+    #[error("failed to report the status")]
+    Report(#[source] apply::Error),
+}
+
+impl Error {
+    fn cause(&self) -> &apply::Error {
+        match self {
+            Self::Apply(cause) | Self::Report(cause) => cause,
+        }
+    }
+}
+
+/// What every run works with.
+pub struct Context {
+    /// What the API server holds.
+    pub stores: Stores,
+    /// What the control loop wants.
+    pub intents: Intents,
+    /// The way to the API server.
+    pub writer: Writer,
+    /// What decisions go by.
+    pub around: Surroundings,
+    /// What the control loop last reported.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// What people are told.
+    pub happenings: mpsc::Sender<Happening>,
+    /// Counts.
+    pub metrics: Metrics,
+    memory: Mutex<BTreeMap<ResourceId, Memory>>,
+}
+
+/// What is remembered of a resource. Lost without harm.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Runs that failed, one after the other.
+    failures: u32,
+    /// When its status was last written.
+    reported: Option<Instant>,
+    /// The trouble that people were last told of.
+    told: Option<String>,
+}
+
+impl Context {
+    /// A context in which nothing has happened yet.
+    pub fn new(
+        stores: Stores,
+        intents: Intents,
+        writer: Writer,
+        around: Surroundings,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        happenings: mpsc::Sender<Happening>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            stores,
+            intents,
+            writer,
+            around,
+            snapshots,
+            happenings,
+            metrics,
+            memory: Mutex::default(),
+        }
+    }
+
+    fn remember<T>(&self, resource: &ResourceId, work: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        work(memory.entry(resource.clone()).or_default())
+    }
+
+    /// Forgets a resource that is gone.
+    fn forget(&self, resource: &ResourceId) {
+        self.memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(resource);
+        self.writer.forget(resource);
+    }
+
+    /// Keeps the control Secret of a resource. When to look at it again.
+    async fn keep_token(&self, resource: &ResourceId, owner: &Owner) -> Result<Timestamp, apply::Error> {
+        let name = names::control_secret(resource);
+        let live: Option<Arc<Secret>> = Stores::object(&self.stores.secrets, resource, &name);
+        let existing = live.as_deref().map(TokenSecret::from);
+        let verdict = token::step(existing.as_ref(), Timestamp::now(), fresh_token);
+        if verdict.changes() {
+            info!(%resource, step = %verdict.step, "the control token's Secret changes");
+        }
+        let wanted = verdict.secret.object(resource, owner);
+        self.writer.apply(&wanted, live.as_deref()).await?;
+        Ok(verdict.again)
+    }
+
+    /// Whether a status that differs so much from the one that stands is to be written now; else when to look again.
+    fn due(&self, resource: &ResourceId, due: Due) -> Result<(), Option<Duration>> {
+        let since = self.remember(resource, |memory| memory.reported.map(|reported| reported.elapsed()));
+        match (due, since) {
+            (Due::No, _) => Err(None),
+            (Due::Now, _) | (Due::WithFigures, None) => Ok(()),
+            (Due::WithFigures, Some(since)) if since >= FIGURES => Ok(()),
+            (Due::WithFigures, Some(since)) => Err(Some(FIGURES - since)),
+        }
+    }
+
+    fn reported(&self, resource: &ResourceId) {
+        self.remember(resource, |memory| memory.reported = Some(Instant::now()));
+    }
+
+    /// Tells people of a trouble, once.
+    fn tell(&self, resource: &ResourceId, trouble: Option<(HappeningReason, String)>) {
+        let note = trouble.as_ref().map(|(_, note)| note.clone());
+        let new = self.remember(resource, |memory| {
+            let new = memory.told != note;
+            memory.told = note;
+            new
+        });
+        if let Some((reason, note)) = trouble.filter(|_| new) {
+            warn!(event = %reason, %resource, note, "a resource is in trouble");
+            let happening = Happening {
+                resource: resource.clone(),
+                reason,
+                note,
+            };
+            if self.happenings.try_send(happening).is_err() {
+                self.metrics.reconcile_errors.with_label_values(&["event"]).inc();
+            }
+        }
+    }
+}
+
+/// Runs both controllers until `stop`, and lets what runs then come to its end.
+pub async fn run(context: Arc<Context>, marks: &Marks, stop: &CancellationToken) {
+    let origins = controller::<StreamOrigin>(context.stores.origins.clone(), marks, ResourceKind::StreamOrigin, stop)
+        .run(origin::reconcile, retry::<StreamOrigin>, context.clone())
+        .for_each(|_| async {});
+    let pools = controller::<EdgePool>(context.stores.pools.clone(), marks, ResourceKind::EdgePool, stop)
+        .run(pool::reconcile, retry::<EdgePool>, context.clone())
+        .for_each(|_| async {});
+    let reports = watch_reports(context.clone(), marks, stop);
+    tokio::join!(origins, pools, reports);
+}
+
+fn controller<K>(store: Store<K>, marks: &Marks, kind: ResourceKind, stop: &CancellationToken) -> Controller<K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + serde::de::DeserializeOwned + 'static,
+{
+    let marked = marked(marks, kind, store.clone());
+    // Everything comes by marks: the stores' own watches set them.
+    Controller::for_shared_stream(stream::pending(), store)
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .reconcile_on(marked)
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+}
+
+/// The marks as references to objects.
+fn marked<K>(marks: &Marks, kind: ResourceKind, store: Store<K>) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    marks.stream(kind).flat_map(move |mark| {
+        let references = match mark {
+            Mark::One(resource) => vec![ObjectRef::new(&resource.name).within(&resource.namespace)],
+            Mark::All => store
+                .state()
+                .iter()
+                .map(|object| ObjectRef::from_obj(object.as_ref()))
+                .collect(),
+        };
+        stream::iter(references)
+    })
+}
+
+/// Marks resources whose status differs from what the control loop last reported.
+async fn watch_reports(context: Arc<Context>, marks: &Marks, stop: &CancellationToken) {
+    let mut snapshots = context.snapshots.clone();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = snapshots.changed() => if changed.is_err() { return },
+        }
+        let snapshot = snapshots.borrow_and_update().clone();
+        let (origins, pools) = (context.stores.origins.state(), context.stores.pools.state());
+        let due_origins = origins.iter().filter_map(|origin| {
+            let id = id_of(origin.as_ref(), ResourceKind::StreamOrigin);
+            let due = origin::due(&context, &snapshot, origin);
+            (context.due(&id, due).is_ok()).then_some(id)
+        });
+        let due_pools = pools.iter().filter_map(|pool| {
+            let id = id_of(pool.as_ref(), ResourceKind::EdgePool);
+            let due = pool::due(&context, &snapshot, pool);
+            (context.due(&id, due).is_ok()).then_some(id)
+        });
+        due_origins.chain(due_pools).for_each(|id| marks.one(id));
+    }
+}
+
+/// What is done about a run that failed.
+fn retry<K>(object: Arc<K>, error: &Error, context: Arc<Context>) -> Action
+where
+    K: Resource<DynamicType = ()>,
+{
+    let kind = match K::kind(&()).as_ref() {
+        "StreamOrigin" => ResourceKind::StreamOrigin,
+        _ => ResourceKind::EdgePool,
+    };
+    let resource = id_of(object.as_ref(), kind);
+    let failures = context.remember(&resource, |memory| {
+        memory.failures = memory.failures.saturating_add(1);
+        memory.failures
+    });
+    let cause = error.cause();
+    context
+        .metrics
+        .reconcile_errors
+        .with_label_values(&[cause.reason()])
+        .inc();
+    match failures {
+        1 => warn!(%resource, error = cause.describe(), "{error}; it is tried again"),
+        _ => debug!(%resource, failures, error = cause.describe(), "{error} again"),
+    }
+    Action::requeue(back_off(failures, rand::rng().random()))
+}
+
+/// How long to wait after so many failures; `random` in 0..1 spreads many resources.
+fn back_off(failures: u32, random: f64) -> Duration {
+    let whole = FIRST_RETRY
+        .saturating_mul(1 << failures.saturating_sub(1).min(16))
+        .min(LAST_RETRY);
+    whole.mul_f64(0.5 + random / 2.0)
+}
+
+/// When to look again after a run that went well: for the token's sake, a figure's, or as a safety net.
+fn again(context: &Context, resource: &ResourceId, token: Timestamp, figures: Option<Duration>) -> Action {
+    context.remember(resource, |memory| memory.failures = 0);
+    let until_token = Duration::try_from(token.duration_since(Timestamp::now())).unwrap_or_default();
+    let net = SAFETY_NET.mul_f64(0.8 + rand::rng().random::<f64>() * 0.4);
+    // A token that is due now was looked at a moment too early.
+    let wait = net
+        .min(until_token.max(Duration::from_secs(1)))
+        .min(figures.unwrap_or(net));
+    Action::requeue(wait)
+}
+
+fn id_of<K: Resource>(object: &K, kind: ResourceKind) -> ResourceId {
+    ResourceId {
+        namespace: object.namespace().unwrap_or_else(|| "default".to_owned()),
+        kind,
+        name: object.name_any(),
+    }
+}
+
+/// Why a pod does not run, in the kubelet's or the scheduler's word; none if it does, or nobody has said.
+fn problem_of(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let containers = status.container_statuses.iter().flatten();
+    let mut waiting = containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref());
+    if let Some(waiting) = waiting.next() {
+        let reason = waiting.reason.as_deref().unwrap_or("waiting");
+        // Every pod passes through these two.
+        if !matches!(reason, "ContainerCreating" | "PodInitializing") {
+            return Some(reason.to_owned());
+        }
+    }
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    let words = unscheduled.message.as_deref().or(unscheduled.reason.as_deref());
+    Some(words.unwrap_or("no cluster node takes it").to_owned())
+}
+
+/// A new control token: 256 random bits in URL-safe base64.
+fn fresh_token() -> String {
+    use base64::Engine;
+    let bytes: [u8; 32] = rand::rng().random();
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_back_off_doubles_up_to_its_longest() {
+        assert_eq!(back_off(1, 1.0), FIRST_RETRY);
+        assert_eq!(back_off(2, 1.0), FIRST_RETRY * 2);
+        assert_eq!(back_off(40, 1.0), LAST_RETRY);
+        assert_eq!(back_off(1, 0.0), FIRST_RETRY / 2);
+    }
+
+    #[test]
+    fn a_fresh_token_is_like_no_other() {
+        assert_ne!(fresh_token(), fresh_token());
+        assert_eq!(fresh_token().len(), 43);
+    }
+}

@@ -1,0 +1,160 @@
+//! One run for a StreamOrigin.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use super::{Context, Error, again, id_of, problem_of};
+use crate::api::StreamOrigin;
+use crate::control::Snapshot;
+use crate::fleet::{ResourceId, ResourceKind};
+use crate::kubernetes::apply;
+use crate::kubernetes::cluster;
+use crate::kubernetes::decide::{self, OriginFacts, Owner};
+use crate::kubernetes::report::Trouble;
+use crate::kubernetes::report::origin::{Facts, Security, status};
+use crate::kubernetes::report::pace::{self, Due};
+use crate::platform::HappeningReason;
+use crate::validate::{self, Exposure, ValidOrigin};
+
+/// Brings one origin to what it says.
+pub(super) async fn reconcile(origin: Arc<StreamOrigin>, context: Arc<Context>) -> Result<Action, Error> {
+    let id = id_of(origin.as_ref(), ResourceKind::StreamOrigin);
+    if origin.metadata.deletion_timestamp.is_some() {
+        context.forget(&id);
+        return Ok(Action::await_change());
+    }
+    let made = match validate::origin(&origin) {
+        Ok(valid) => make(&context, &id, &origin, &valid).await.map_err(Failed::Apply),
+        Err(errors) => Err(Failed::Invalid(errors)),
+    };
+    let trouble = made.as_ref().err().map(Failed::trouble);
+    context.tell(&id, made.as_ref().err().map(Failed::happening));
+    let figures = report(&context, &id, &origin, trouble).await.map_err(Error::Report)?;
+    match made {
+        Ok(token) => Ok(again(&context, &id, token, figures)),
+        // Only another spec helps, and that is a change.
+        Err(Failed::Invalid(_)) => Ok(Action::await_change()),
+        Err(Failed::Apply(error)) => Err(Error::Apply(error)),
+    }
+}
+
+/// Why there is not what should be.
+pub(super) enum Failed {
+    Invalid(Vec<validate::FieldError>),
+    Apply(apply::Error),
+}
+
+impl Failed {
+    pub(super) fn trouble(&self) -> Trouble {
+        match self {
+            Self::Invalid(errors) => Trouble::Invalid(errors.clone()),
+            Self::Apply(error) => Trouble::Apply(error.describe()),
+        }
+    }
+
+    pub(super) fn happening(&self) -> (HappeningReason, String) {
+        match self {
+            Self::Invalid(errors) => {
+                let errors: Vec<String> = errors.iter().map(|error| error.describe(None)).collect();
+                (HappeningReason::InvalidSpec, errors.join("; "))
+            }
+            Self::Apply(error) => (HappeningReason::ApplyFailed, error.describe()),
+        }
+    }
+}
+
+async fn make(
+    context: &Context,
+    id: &ResourceId,
+    origin: &StreamOrigin,
+    valid: &ValidOrigin,
+) -> Result<Timestamp, apply::Error> {
+    let owner = Owner {
+        uid: origin.uid().unwrap_or_default(),
+    };
+    let token = context.keep_token(id, &owner).await?;
+    let decided = decide::origin(valid, &OriginFacts { owner }, &context.around);
+    apply::objects(&context.writer, &context.stores, id, decided).await?;
+    Ok(token)
+}
+
+/// Writes the status if it is due; else says when a figure is.
+async fn report(
+    context: &Context,
+    id: &ResourceId,
+    origin: &StreamOrigin,
+    trouble: Option<Trouble>,
+) -> Result<Option<std::time::Duration>, apply::Error> {
+    let snapshot = context.snapshots.borrow().clone();
+    let new = status(
+        &facts(context, &snapshot, id, origin, trouble),
+        origin.status.as_ref(),
+        Timestamp::now(),
+    );
+    match context.due(id, pace::origin(origin.status.as_ref(), &new)) {
+        Ok(()) => {
+            context.writer.status(origin, &new).await?;
+            context.reported(id);
+            Ok(None)
+        }
+        Err(later) => Ok(later),
+    }
+}
+
+/// How much the status that stands differs from what is known.
+pub(super) fn due(context: &Context, snapshot: &Snapshot, origin: &StreamOrigin) -> Due {
+    let id = id_of(origin, ResourceKind::StreamOrigin);
+    // A trouble is the run's to find; it goes with the run after next at the latest.
+    let standing = origin.status.as_ref();
+    if standing.is_some_and(in_trouble) {
+        return Due::No;
+    }
+    let new = status(&facts(context, snapshot, &id, origin, None), standing, Timestamp::now());
+    pace::origin(standing, &new)
+}
+
+fn in_trouble(status: &crate::api::StreamOriginStatus) -> bool {
+    super::pool::tells_trouble(&status.conditions)
+}
+
+fn facts<'a>(
+    context: &Context,
+    snapshot: &'a Snapshot,
+    id: &ResourceId,
+    origin: &'a StreamOrigin,
+    trouble: Option<Trouble>,
+) -> Facts<'a> {
+    let (stores, spec) = (&context.stores, &origin.spec);
+    let service = cluster::service(stores, id);
+    let pods = stores.pods.of(id);
+    let living = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let security = match &spec.publish.keys_secret {
+        None => Security::Open,
+        Some(name) => match cluster::secret(stores, &id.namespace, name) {
+            Some(_) => Security::Keys(name.clone()),
+            None => Security::Missing(name.clone()),
+        },
+    };
+    let balanced =
+        validate::origin(origin).is_ok_and(|valid| matches!(valid.service.exposure, Exposure::LoadBalancer { .. }));
+    Facts {
+        generation: origin.metadata.generation,
+        app: &spec.app,
+        suspended: spec.suspend,
+        security,
+        addresses: cluster::addresses(stores, id),
+        waits_for_address: balanced && service.as_deref().and_then(cluster::public_host).is_none(),
+        entry: snapshot.at.and_then(|_| {
+            let entries = &snapshot.fleet.origins;
+            entries
+                .iter()
+                .find(|entry| entry.namespace == id.namespace && entry.name == id.name)
+        }),
+        has_pod: living.clone().next().is_some(),
+        pod_problem: living.clone().find_map(|pod| problem_of(pod)),
+        trouble,
+    }
+}

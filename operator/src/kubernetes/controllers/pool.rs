@@ -1,0 +1,235 @@
+//! One run for an EdgePool.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use super::origin::Failed;
+use super::{Context, Error, again, id_of, problem_of};
+use crate::api::EdgePool;
+use crate::api::condition::{self, ConditionReason, ConditionType};
+use crate::api::edge_pool::{ReplicationMode, UpstreamKind};
+use crate::control::Snapshot;
+use crate::fleet::{ResourceId, ResourceKind};
+use crate::kubernetes::decide::{self, Owner, PoolFacts, names};
+use crate::kubernetes::intent::{Intent, Seen};
+use crate::kubernetes::report::Trouble;
+use crate::kubernetes::report::pace::{self, Due};
+use crate::kubernetes::report::pool::{Facts, status};
+use crate::kubernetes::{apply, cluster};
+use crate::validate::{self, ValidPool};
+
+/// Longest chain of pools that is followed up to the origin; a circle ends here.
+const LONGEST_CHAIN: usize = 32;
+
+/// Brings one pool to what it says.
+pub(super) async fn reconcile(pool: Arc<EdgePool>, context: Arc<Context>) -> Result<Action, Error> {
+    let id = id_of(pool.as_ref(), ResourceKind::EdgePool);
+    if pool.metadata.deletion_timestamp.is_some() {
+        context.forget(&id);
+        return Ok(Action::await_change());
+    }
+    let made = match validate::pool(&pool) {
+        Ok(valid) => make(&context, &id, &pool, &valid).await.map_err(Failed::Apply),
+        Err(errors) => Err(Failed::Invalid(errors)),
+    };
+    let trouble = made.as_ref().err().map(Failed::trouble);
+    context.tell(&id, made.as_ref().err().map(Failed::happening));
+    let figures = report(&context, &id, &pool, trouble).await.map_err(Error::Report)?;
+    match made {
+        Ok(token) => Ok(again(&context, &id, token, figures)),
+        // Only another spec helps, and that is a change.
+        Err(Failed::Invalid(_)) => Ok(Action::await_change()),
+        Err(Failed::Apply(error)) => Err(Error::Apply(error)),
+    }
+}
+
+async fn make(
+    context: &Context,
+    id: &ResourceId,
+    pool: &EdgePool,
+    valid: &ValidPool,
+) -> Result<Timestamp, apply::Error> {
+    let owner = Owner {
+        uid: pool.uid().unwrap_or_default(),
+    };
+    let token = context.keep_token(id, &owner).await?;
+    let seen = cluster::seen(&context.stores, id);
+    let (replicas, annotations) = context
+        .intents
+        .of(id, &seen, |intent| wanted(context, intent, &seen, id));
+    // A drain, and which edge goes next, stand before the number is changed and before a node is told.
+    for (pod, annotations) in annotations {
+        context.writer.annotate(&pod, &annotations).await?;
+    }
+    let upstream = ResourceId::from(&valid.upstream);
+    let facts = PoolFacts {
+        owner,
+        replicas,
+        desired: desired(context, id).unwrap_or(replicas),
+        upstream: cluster::service(&context.stores, &upstream).and_then(|service| cluster::cluster_ip(&service)),
+        app: app(context, pool).unwrap_or_else(|| "live".to_owned()),
+    };
+    let decided = decide::edge_pool(valid, &facts, &context.around);
+    apply::objects(&context.writer, &context.stores, id, decided).await?;
+    Ok(token)
+}
+
+/// The Deployment's number and the annotations of every pod that is not being deleted.
+fn wanted(
+    context: &Context,
+    intent: &Intent,
+    seen: &Seen,
+    id: &ResourceId,
+) -> (u32, Vec<(Arc<Pod>, BTreeMap<&'static str, String>)>) {
+    let snapshot = context.snapshots.borrow().clone();
+    let entry = pool_entry(&snapshot, id);
+    let annotations = context.stores.pods.of(id).into_iter().filter_map(|pod| {
+        let name = pod.name_any();
+        let pod_seen = seen.live.get(&name)?;
+        let mut annotations = BTreeMap::new();
+        if let Some(drain) = intent.standing(&name, pod_seen) {
+            annotations.insert(names::DRAIN_SINCE, drain.since.to_string());
+            annotations.insert(names::DRAIN_DEADLINE, drain.deadline.to_string());
+        }
+        if intent.is_victim(&name) {
+            annotations.insert(names::DELETION_COST, names::LOWEST_COST.to_owned());
+        }
+        let edge = entry.and_then(|entry| entry.edges.iter().find(|edge| edge.name == name));
+        let watched = match edge {
+            Some(edge) => edge.viewers > 0,
+            // What is not known stays as it is.
+            None => pod.annotations().contains_key(names::SAFE_TO_EVICT),
+        };
+        if watched {
+            annotations.insert(names::SAFE_TO_EVICT, "false".to_owned());
+        }
+        Some((pod, annotations))
+    });
+    (intent.deployment_replicas(seen), annotations.collect())
+}
+
+fn desired(context: &Context, id: &ResourceId) -> Option<u32> {
+    let snapshot = context.snapshots.borrow().clone();
+    pool_entry(&snapshot, id).map(|entry| entry.desired)
+}
+
+fn pool_entry<'a>(snapshot: &'a Snapshot, id: &ResourceId) -> Option<&'a crate::fleet::document::PoolEntry> {
+    snapshot.at?;
+    let entries = &snapshot.fleet.pools;
+    entries
+        .iter()
+        .find(|entry| entry.namespace == id.namespace && entry.name == id.name)
+}
+
+/// The app of the origin at the upper end, if the way up is whole.
+fn app(context: &Context, pool: &EdgePool) -> Option<String> {
+    let namespace = pool.namespace()?;
+    let mut upstream = pool.spec.upstream.clone();
+    for _ in 0..LONGEST_CHAIN {
+        let name = upstream.name.as_str();
+        match upstream.kind {
+            UpstreamKind::StreamOrigin => {
+                let origin = kube::runtime::reflector::ObjectRef::new(name).within(&namespace);
+                return context
+                    .stores
+                    .origins
+                    .get(&origin)
+                    .map(|origin| origin.spec.app.clone());
+            }
+            UpstreamKind::EdgePool => {
+                let above = kube::runtime::reflector::ObjectRef::new(name).within(&namespace);
+                upstream = context.stores.pools.get(&above)?.spec.upstream.clone();
+            }
+        }
+    }
+    None
+}
+
+/// Writes the status if it is due; else says when a figure is.
+async fn report(
+    context: &Context,
+    id: &ResourceId,
+    pool: &EdgePool,
+    trouble: Option<Trouble>,
+) -> Result<Option<Duration>, apply::Error> {
+    let snapshot = context.snapshots.borrow().clone();
+    let app = app(context, pool);
+    let new = status(
+        &facts(context, &snapshot, id, pool, app.as_deref(), trouble),
+        pool.status.as_ref(),
+        Timestamp::now(),
+    );
+    match context.due(id, pace::pool(pool.status.as_ref(), &new)) {
+        Ok(()) => {
+            context.writer.status(pool, &new).await?;
+            context.reported(id);
+            Ok(None)
+        }
+        Err(later) => Ok(later),
+    }
+}
+
+/// How much the status that stands differs from what is known. Annotations of pods that are not as they should be count too.
+pub(super) fn due(context: &Context, snapshot: &Snapshot, pool: &EdgePool) -> Due {
+    let id = id_of(pool, ResourceKind::EdgePool);
+    let standing = pool.status.as_ref();
+    if standing.is_some_and(|status| tells_trouble(&status.conditions)) {
+        return Due::No;
+    }
+    let app = app(context, pool);
+    let facts = facts(context, snapshot, &id, pool, app.as_deref(), None);
+    let new = status(&facts, standing, Timestamp::now());
+    pace::pool(standing, &new)
+}
+
+/// A trouble is a run's to find and to take back.
+pub(super) fn tells_trouble(conditions: &[Condition]) -> bool {
+    let troubles = [ConditionReason::InvalidSpec, ConditionReason::ApplyFailed];
+    condition::find(conditions, ConditionType::Ready)
+        .is_some_and(|ready| troubles.iter().any(|trouble| ready.reason == trouble.as_str()))
+}
+
+fn facts<'a>(
+    context: &Context,
+    snapshot: &'a Snapshot,
+    id: &ResourceId,
+    pool: &EdgePool,
+    app: Option<&'a str>,
+    trouble: Option<Trouble>,
+) -> Facts<'a> {
+    let (stores, spec) = (&context.stores, &pool.spec);
+    let pods = stores.pods.of(id);
+    let living: Vec<_> = pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .collect();
+    let upstream = match spec.upstream.kind {
+        UpstreamKind::StreamOrigin => ResourceId::origin(&id.namespace, &spec.upstream.name),
+        UpstreamKind::EdgePool => ResourceId::pool(&id.namespace, &spec.upstream.name),
+    };
+    let upstream_service = cluster::service(stores, &upstream);
+    Facts {
+        generation: pool.metadata.generation,
+        app,
+        suspended: spec.suspend,
+        autoscaled: spec.autoscaling.is_some(),
+        upstream: format!("{} {}", upstream.kind, upstream.name),
+        on_demand: spec.replication.mode == ReplicationMode::OnDemand,
+        addresses: cluster::addresses(stores, id),
+        selector: names::edge_selector(&id.name),
+        pods: living.len(),
+        pending: living.iter().find_map(|pod| problem_of(pod)),
+        rolling: cluster::deployment(stores, id).is_some_and(|deployment| cluster::is_rolling(&deployment)),
+        entry: pool_entry(snapshot, id),
+        report: snapshot.pools.get(id),
+        upstream_has_address: upstream_service.is_some_and(|service| cluster::cluster_ip(&service).is_some()),
+        trouble,
+    }
+}

@@ -1,0 +1,1 @@
+//! The status of both kinds, for what a person would see.
