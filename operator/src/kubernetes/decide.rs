@@ -1,15 +1,16 @@
 //! DECIDE: from a proven resource and the facts around it to the Kubernetes objects that should exist.
 //!
 //! ```text
-//! ValidOrigin + OriginFacts ─▶ origin ───┐             ┌─▶ Deployment           (pods: what runs, resources: what it may use)
-//!                                        ├─ Objects<Decided> ─▶ Service          (service)
-//! ValidPool + PoolFacts ─────▶ edge_pool ┘             ├─▶ NetworkPolicy        (guard)
-//!                                                      └─▶ PodDisruptionBudget  (guard, pools only)
+//!                                                             ┌▶ Deployment           pods, resources
+//! ValidOrigin + OriginFacts ─▶ origin ───┬▶ Objects<Decided> ─┼▶ Service              service
+//! ValidPool + PoolFacts ─────▶ edge_pool ┘                    ├▶ NetworkPolicy        guard
+//!                                                             └▶ PodDisruptionBudget  guard, of pools alone
+//!
 //! Secret as it is + now ─▶ token::step ─▶ Secret as it should be
 //! ```
 //!
-//! Pure: no client, no clock, no await, no logger; equal input gives equal text. Who may publish, pulls and pushes are in none of the
-//! objects, so that changing them restarts nothing.
+//! Pure: no client, no clock, no await, no logger; equal input gives equal text. Who may publish, pulls and pushes are
+//! in none of the objects, so that changing them restarts nothing.
 
 mod edge_pool;
 mod guard;
@@ -71,7 +72,8 @@ pub struct PoolFacts {
     pub replicas: u32,
     /// Edges wanted, draining ones not counted.
     pub desired: u32,
-    /// ClusterIP of the upstream's Service. None while it has none: then the Deployment is not decided, unless suspended.
+    /// ClusterIP of the upstream's Service. None while it has none: then the Deployment is not decided, unless
+    /// suspended.
     pub upstream: Option<IpAddr>,
     /// App of the origin at the upper end.
     pub app: String,

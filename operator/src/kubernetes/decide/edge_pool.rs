@@ -1,4 +1,5 @@
-//! The objects of an EdgePool: as many edges as the facts say, that drain when told to go, their address and their guards.
+//! The objects of an EdgePool: as many edges as the facts say, that drain when told to go, their address and their
+//! guards.
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -80,12 +81,7 @@ fn pod<'a>(id: &'a ResourceId, pool: &'a ValidPool, upstream: Option<IpAddr>, ap
         resources: resources::EDGE,
         tolerations: Vec::new(),
         spread: over_zones_and_nodes(id),
-        operators_annotations: &[
-            names::DRAIN_SINCE,
-            names::DRAIN_DEADLINE,
-            names::DELETION_COST,
-            names::SAFE_TO_EVICT,
-        ],
+        operators_annotations: &names::POD_ANNOTATIONS,
         template: &pool.template,
     }
 }

@@ -13,7 +13,8 @@ use super::names::{COMPONENT, Component, HEADWATER, NAME, NAMESPACE_NAME};
 use super::{Owner, Surroundings, metadata, names, pods};
 use crate::fleet::ResourceId;
 
-/// RTMP and HTTP from anywhere; ops from the operator and from where metrics are read. What pods send is not restricted.
+/// RTMP and HTTP from anywhere; ops from the operator and from where metrics are read. What pods send is not
+/// restricted.
 pub(super) fn network_policy(id: &ResourceId, owner: &Owner, around: &Surroundings) -> NetworkPolicy {
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(labelled([(NAMESPACE_NAME, around.operator_namespace.as_str())])),
@@ -48,8 +49,8 @@ pub(super) fn network_policy(id: &ResourceId, owner: &Owner, around: &Surroundin
     }
 }
 
-/// All edges that are wanted but one stay. Draining edges are unready and not counted, and may be evicted at any time: SIGTERM goes
-/// on with their drain.
+/// All edges that are wanted but one stay. Draining edges are unready and not counted, and may be evicted at any time:
+/// SIGTERM goes on with their drain.
 pub(super) fn disruption_budget(id: &ResourceId, owner: &Owner, desired: u32) -> PodDisruptionBudget {
     let stay = i32::try_from(desired.saturating_sub(1)).unwrap_or(i32::MAX);
     PodDisruptionBudget {

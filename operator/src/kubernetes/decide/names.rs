@@ -1,6 +1,8 @@
-//! Names, labels and annotations of everything that is made in a cluster, and the way back from an object to its resource.
+//! Names, labels and annotations of everything that is made in a cluster, and the way back from an object to its
+//! resource.
 //!
-//! They are a contract with what runs already: a changed selector can't be applied, a changed name leaves the old object behind.
+//! They are a contract with what runs already: a changed selector can't be applied, a changed name leaves the old
+//! object behind.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,7 +39,7 @@ pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Pod annotation: `"false"` keeps the cluster autoscaler from removing its node.
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 
-/// Value of [`DELETION_COST`] of a pod that is to go next.
+/// Value of [`DELETION_COST`] of a pod that is to go next: the lowest that there is.
 pub const LOWEST_COST: &str = "-2147483647";
 
 /// Every pod annotation that is set by the operator while a pod runs.
@@ -138,7 +140,8 @@ pub fn selector(id: &ResourceId) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The pods of the EdgePool with this name as a label selector in text: `status.selector`, by which HPA and KEDA find them.
+/// The pods of the EdgePool with this name as a label selector in text: `status.selector`, by which HPA and KEDA find
+/// them.
 pub fn edge_selector(name: &str) -> String {
     let pairs: Vec<String> = selector(&ResourceId::pool("", name))
         .iter()
@@ -254,5 +257,11 @@ mod tests {
             "app.kubernetes.io/component=edge,app.kubernetes.io/instance=web,app.kubernetes.io/name=headwater"
         );
         assert_eq!(MANAGED_SELECTOR, format!("{MANAGED_BY}={HEADWATER}"));
+    }
+
+    /// Kubernetes reads the cost as a 32-bit number and refuses the pod otherwise.
+    #[test]
+    fn the_lowest_cost_is_a_number_that_the_api_server_takes() {
+        assert_eq!(LOWEST_COST.parse(), Ok(-i32::MAX));
     }
 }

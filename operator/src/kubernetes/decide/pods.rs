@@ -1,4 +1,5 @@
-//! The pod of an origin or an edge: one container under the restricted Pod Security Standard, with what the template says merged in.
+//! The pod of an origin or an edge: one container under the restricted Pod Security Standard, with what the template
+//! says merged in.
 //!
 //! Listen addresses are never among the arguments, so that a pod can be run on any address by its environment.
 

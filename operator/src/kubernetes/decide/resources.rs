@@ -1,11 +1,13 @@
-//! CPU and memory of a pod: the defaults, with what a template says merged in key by key, so that no request exceeds its limit.
+//! CPU and memory of a pod: the defaults, with what a template says merged in key by key, so that no request exceeds
+//! its limit.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// What a pod asks for and may use where its template says nothing. No limit on CPU: it would stop a node in the middle of a frame.
+/// What a pod asks for and may use where its template says nothing. No limit on CPU: it would stop a node in the middle
+/// of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Defaults {
     cpu_request: &'static str,
@@ -28,8 +30,8 @@ pub(super) const EDGE: Defaults = Defaults {
 
 type Quantities = BTreeMap<String, Quantity>;
 
-/// The defaults under what was given. A default gives way where it would contradict: a default limit rises to a given request, a
-/// default request falls to a given limit.
+/// The defaults under what was given. A default gives way where it would contradict: a default limit rises to a given
+/// request, a default request falls to a given limit.
 pub(super) fn merged(defaults: Defaults, given: Option<&ResourceRequirements>) -> ResourceRequirements {
     let given = given.cloned().unwrap_or_default();
     let given_requests = given.requests.unwrap_or_default();

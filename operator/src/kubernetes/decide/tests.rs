@@ -1,5 +1,5 @@
-//! Golden tests: a manifest goes in through the real reader and the real rules, the objects come out as YAML and are compared with
-//! the committed files.
+//! Golden tests: a manifest goes in through the real reader and the real rules, the objects come out as YAML and are
+//! compared with the committed files.
 //!
 //! `UPDATE_GOLDEN=1 cargo test --workspace --lib decide` writes the files anew.
 

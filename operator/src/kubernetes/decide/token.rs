@@ -4,9 +4,10 @@
 //! steady [a] ──30 days, or a person──▶ adding [a, b] ──5 min──▶ switching [b, a] ──5 min──▶ steady [b]
 //! ```
 //!
-//! A node takes every line of its file; the operator uses the first. The file of a node lags behind the Secret by up to as long as
-//! a phase lasts, so that whichever of two neighbouring phases a node has seen, the first line of the newer one is among its tokens.
-//! Steps are at least that far apart and no step leaves a phase out. Pure: `now` and fresh tokens come from the caller.
+//! A node takes every line of its file; the operator uses the first. The file of a node lags behind the Secret by up to
+//! as long as a phase lasts, so that whichever of two neighbouring phases a node has seen, the first line of the newer
+//! one is among its tokens. Steps are at least that far apart and no step leaves a phase out. Pure: `now` and fresh
+//! tokens come from the caller.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +30,8 @@ pub const PHASE: &str = "headwater.dev/token-phase";
 pub const SINCE: &str = "headwater.dev/token-since";
 /// Annotation that a person sets, to any text but the last: the token is rotated now.
 pub const ROTATE: &str = "headwater.dev/rotate";
-/// Annotation: the text of [`ROTATE`] that has been acted on. That one is the person's, and applying ours does not remove it.
+/// Annotation: the text of [`ROTATE`] that has been acted on. That one is the person's, and applying ours does not
+/// remove it.
 pub const ROTATED: &str = "headwater.dev/rotated";
 
 /// How long a token is used.
@@ -302,7 +304,15 @@ fn tokens(secret: &TokenSecret) -> Vec<String> {
     lines.take(2).map(str::to_owned).collect()
 }
 
-/// Decides what a Secret should be, one step at a time. `fresh` gives a new token: at least 192 random bits in URL-safe base64.
+/// The token by which nodes of this Secret are spoken to: its first, whatever the phase. None: it holds none that can
+/// be used.
+pub fn in_use(secret: &Secret) -> Option<ControlToken> {
+    let tokens = tokens(&TokenSecret::from(secret));
+    tokens.first().map(|token| ControlToken::new(token))
+}
+
+/// Decides what a Secret should be, one step at a time. `fresh` gives a new token: at least 192 random bits in URL-safe
+/// base64.
 pub fn step(existing: Option<&TokenSecret>, now: Timestamp, fresh: impl FnOnce() -> String) -> Verdict {
     let begin = |phase, tokens, rotated| Proven::begin(phase, now, tokens, rotated);
     let Some(secret) = existing else {
@@ -335,12 +345,6 @@ pub fn step(existing: Option<&TokenSecret>, now: Timestamp, fresh: impl FnOnce()
         }
         _ => proven.verdict(Step::Kept),
     }
-}
-
-/// The token by which the nodes that have this Secret are spoken to.
-pub fn in_use(secret: &Secret) -> Option<ControlToken> {
-    let first = tokens(&TokenSecret::from(secret)).into_iter().next()?;
-    Some(ControlToken::new(&first))
 }
 
 #[cfg(test)]

@@ -196,7 +196,8 @@ fn every_object_is_owned_labelled_and_found_again() {
     });
 }
 
-/// The whole of a lost node's pod is the origin: a toleration of the cluster's default of 300 s would keep it away for as long.
+/// The whole of a lost node's pod is the origin: a toleration of the cluster's default of 300 s would keep it away for
+/// as long.
 #[test]
 fn an_origin_leaves_a_lost_node_after_ten_seconds_unless_the_template_says_otherwise() {
     let seconds = |spec: &str, taint: &str| {

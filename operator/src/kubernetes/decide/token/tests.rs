@@ -175,6 +175,8 @@ fn a_secret_goes_to_the_cluster_and_back() {
     assert_eq!(object.metadata.name.as_deref(), Some("web-edge-control"));
     assert_eq!(names::resource_of(&object.metadata), Some(id.clone()));
     assert_eq!(TokenSecret::from(&object), decided);
+    assert_eq!(in_use(&object).as_ref().map(ControlToken::expose), Some(OLD));
+    assert_eq!(in_use(&Secret::default()), None);
     decided.annotations.insert(ROTATE.to_owned(), "now".to_owned());
     let object = decided.object(&id, &owner);
     assert!(!object.metadata.annotations.unwrap().contains_key(ROTATE));
@@ -194,10 +196,12 @@ fn tokens_never_stand_in_debug_text() {
 }
 
 proptest! {
-    /// Nodes see the Secret up to [`SPREAD`] late, the operator looks whenever it likes and may be away for long, and a person
-    /// rotates at any time: every node always takes the token that the operator uses.
+    /// Nodes see the Secret up to [`SPREAD`] late, the operator looks whenever it likes and may be away for long, and a
+    /// person rotates at any time: every node always takes the token that the operator uses.
     #[test]
-    fn no_node_ever_refuses_the_operator(looks in prop::collection::vec((1_i64..4_000_000, 0_i64..=300, any::<bool>()), 1..60)) {
+    fn no_node_ever_refuses_the_operator(
+        looks in prop::collection::vec((1_i64..4_000_000, 0_i64..=300, any::<bool>()), 1..60),
+    ) {
         let mut number = 0;
         let mut now = 0;
         let mut made: Vec<(i64, TokenSecret)> = Vec::new();
@@ -216,7 +220,8 @@ proptest! {
             });
             prop_assert!(verdict.again > at(now) || verdict.changes());
             made.push((now, verdict.secret.clone()));
-            // The oldest that a node may still have: the first one counts as there from the start, since pods wait for it.
+            // The oldest that a node may still have: the first one counts as there from the start, since pods wait for
+            // it.
             let stale = made.iter().rev().find(|(when, _)| *when <= now - lag).unwrap_or(&made[0]);
             prop_assert!(lines(&stale.1).contains(&verdict.token.expose()));
         }
