@@ -98,14 +98,15 @@ pub struct EdgePoolSpec {
     /// Stops the edges without losing their configuration or their address.
     #[serde(default)]
     pub suspend: bool,
-    /// Number of edges where autoscaling is absent; /scale sets it. Ignored where autoscaling is present.
+    /// Number of edges where autoscaling is absent, 2 unless set; /scale sets it. Ignored where autoscaling is present.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 1, max = 1000))]
     pub replicas: i32,
     /// Scaling by load. Absent: an HPA, KEDA or a person scales the pool through /scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<AutoscalingSpec>,
-    /// How long the viewers of an edge that goes away may stay, in seconds.
+    /// How long the viewers of an edge that goes away may stay, in seconds; 1800 unless set. Players in browsers move to another
+    /// edge without a gap; others are cut when the time is over.
     #[serde(default = "default_drain_timeout_seconds")]
     #[schemars(range(min = 0, max = 86400))]
     pub drain_timeout_seconds: i32,
@@ -173,25 +174,25 @@ pub enum UpstreamKind {
     },
 ]))]
 pub struct AutoscalingSpec {
-    /// Least number of edges.
+    /// Least number of edges; 2 unless set.
     #[schemars(range(min = 1, max = 1000))]
     pub min_replicas: i32,
-    /// Greatest number of edges, those that drain not counted.
+    /// Greatest number of edges, those that drain not counted; 5 unless set.
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: i32,
-    /// What one edge may send, in megabits per second.
+    /// What one edge may send, in megabits per second; 1000 unless set. The pool's capacity is this times its edges.
     #[schemars(range(min = 1, max = 1000000))]
     pub capacity_mbps: i32,
-    /// Edges are added above this load, in percent of the pool's capacity.
+    /// Edges are added above this load, in percent of the pool's capacity; 70 unless set.
     #[schemars(range(min = 2, max = 100))]
     pub scale_out_percent: i32,
-    /// Edges are taken away below this load, in percent of the pool's capacity.
+    /// Edges are taken away below this load, in percent of the pool's capacity; 40 unless set. Below scaleOutPercent.
     #[schemars(range(min = 1, max = 99))]
     pub scale_in_percent: i32,
-    /// How long the load must stay high before edges are added, in seconds.
+    /// How long the load must stay high before edges are added, in seconds; 15 unless set.
     #[schemars(range(min = 0, max = 3600))]
     pub scale_out_stabilization_seconds: i32,
-    /// How long the load must stay low before edges are taken away, in seconds.
+    /// How long the load must stay low before edges are taken away, in seconds; 300 unless set.
     #[schemars(range(min = 0, max = 3600))]
     pub scale_in_stabilization_seconds: i32,
     /// Edges that there are at least once figures have been missing for a minute. Absent: the number stays as it is.
@@ -226,7 +227,7 @@ pub struct ReplicationSpec {
     #[schemars(inner(length(min = 1, max = 128), regex(pattern = names::STREAM_PATTERN_PATTERN)))]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub streams: Vec<String>,
-    /// A stream fetched on demand is given up after this long without viewers, in seconds.
+    /// A stream fetched on demand is given up after this long without viewers, in seconds; 60 unless set.
     #[schemars(range(min = 1, max = 86400))]
     pub idle_timeout_seconds: i32,
 }

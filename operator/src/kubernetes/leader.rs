@@ -21,6 +21,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const PULSE: Duration = Duration::from_millis(500);
 /// A process that was not awake for so long asks whether it still leads before it writes anything.
 const ASLEEP: Duration = Duration::from_secs(4);
+/// Bits of a term that count transitions.
+const TRANSITION_BITS: u32 = 20;
 /// Longest wait for the Lease to be given back.
 const RELEASE: Duration = Duration::from_secs(3);
 
@@ -78,16 +80,14 @@ impl Election {
         })
     }
 
-    /// Completes when this process leads, with its term: the Lease's count of transitions.
+    /// Completes when this process leads, with its term.
     ///
     /// # Errors
     /// [`Error::Read`].
     pub async fn won(&mut self) -> Result<u64, Error> {
         // The sender lives in the manager's task, which ends with this handle only.
         let _ = self.leads.wait_for(|leads| *leads).await;
-        let lease = self.read().await?;
-        let transitions = lease.spec.and_then(|spec| spec.lease_transitions).unwrap_or(0);
-        let term = u64::try_from(transitions).unwrap_or(0);
+        let term = term_of(&self.read().await?);
         info!(identity = self.candidate.identity, term, "this operator leads");
         Ok(term)
     }
@@ -184,6 +184,17 @@ impl Fence {
     }
 }
 
+/// The term of a Lease's holder, higher than that of every holder before: the Lease's count of transitions, and before that the second
+/// in which the Lease was made, since one that somebody deletes begins to count anew.
+fn term_of(lease: &Lease) -> u64 {
+    let made = lease.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+    let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions);
+    let made = u64::try_from(made.unwrap_or(0)).unwrap_or(0);
+    let transitions = u64::try_from(transitions.unwrap_or(0)).unwrap_or(0);
+    // Below 2^53 until the year 2242, so that every JSON reader keeps it whole.
+    (made << TRANSITION_BITS) | transitions.min((1 << TRANSITION_BITS) - 1)
+}
+
 /// True if the Lease is this holder's and has not run out.
 fn is_held_by(lease: &Lease, identity: &str, now: jiff::Timestamp) -> bool {
     let Some(spec) = &lease.spec else { return false };
@@ -201,6 +212,20 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
     use super::*;
+
+    #[test]
+    fn a_term_is_higher_than_every_one_before_though_the_lease_was_deleted() {
+        let lease = |made: i64, transitions: i32| {
+            let mut lease = Lease::default();
+            let made = jiff::Timestamp::from_second(made).unwrap();
+            lease.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(made));
+            lease.spec.get_or_insert_default().lease_transitions = Some(transitions);
+            lease
+        };
+        let terms = [lease(1_000, 0), lease(1_000, 1), lease(1_000, i32::MAX), lease(1_001, 0)];
+        assert!(terms.iter().map(term_of).is_sorted_by(|a, b| a < b));
+        assert_eq!(term_of(&Lease::default()), 0);
+    }
 
     #[test]
     fn a_lease_is_ours_while_it_has_not_run_out() {

@@ -218,6 +218,9 @@ impl Watch<'_> {
                         }
                     }
                     Ok(watcher::Event::Init) => {}
+                    Err(watcher::Error::WatchError(status)) if status.code == 410 => {
+                        debug!(kind, "a watch has expired; what there is is listed anew");
+                    }
                     Err(error) if failing => debug!(kind, %error, "a watch still fails"),
                     Err(error) => {
                         failing = true;
