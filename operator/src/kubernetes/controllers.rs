@@ -39,6 +39,8 @@ use crate::platform::{Happening, HappeningReason};
 const CONCURRENCY: u16 = 16;
 /// A resource that nothing has happened to is looked at again after about this long.
 const SAFETY_NET: Duration = Duration::from_secs(300);
+/// Longest time for which something that was written is believed to stand though it is not seen.
+const UNSEEN: Duration = Duration::from_secs(30);
 /// Wait before the first repetition of a run that failed; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// Longest wait before a repetition.
@@ -91,6 +93,8 @@ struct Memory {
     reported: Option<Instant>,
     /// The trouble that people were last told of.
     told: Option<String>,
+    /// The control token's Secret as it was written, until it is seen.
+    token: Option<(TokenSecret, Instant)>,
 }
 
 impl Context {
@@ -134,13 +138,24 @@ impl Context {
     async fn keep_token(&self, resource: &ResourceId, owner: &Owner) -> Result<Timestamp, apply::Error> {
         let name = names::control_secret(resource);
         let live: Option<Arc<Secret>> = Stores::object(&self.stores.secrets, resource, &name);
-        let existing = live.as_deref().map(TokenSecret::from);
+        let seen = live.as_deref().map(TokenSecret::from);
+        // What was written and not seen yet holds: a second fresh token would not be the one that pods have mounted.
+        let written = self.remember(resource, |memory| {
+            memory.token = memory
+                .token
+                .take()
+                .filter(|(token, at)| seen.as_ref() != Some(token) && at.elapsed() < UNSEEN);
+            memory.token.as_ref().map(|(token, _)| token.clone())
+        });
+        let existing = written.or(seen);
         let verdict = token::step(existing.as_ref(), Timestamp::now(), fresh_token);
         if verdict.changes() {
             info!(%resource, step = %verdict.step, "the control token's Secret changes");
         }
         let wanted = verdict.secret.object(resource, owner);
-        self.writer.apply(&wanted, live.as_deref()).await?;
+        if self.writer.apply(&wanted, live.as_deref()).await? {
+            self.remember(resource, |memory| memory.token = Some((verdict.secret, Instant::now())));
+        }
         Ok(verdict.again)
     }
 

@@ -187,7 +187,11 @@ impl Fence {
 /// The term of a Lease's holder, higher than that of every holder before: the Lease's count of transitions, and before that the second
 /// in which the Lease was made, since one that somebody deletes begins to count anew.
 fn term_of(lease: &Lease) -> u64 {
-    let made = lease.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+    let made = lease
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| time.0.as_second());
     let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions);
     let made = u64::try_from(made.unwrap_or(0)).unwrap_or(0);
     let transitions = u64::try_from(transitions.unwrap_or(0)).unwrap_or(0);
@@ -222,7 +226,12 @@ mod tests {
             lease.spec.get_or_insert_default().lease_transitions = Some(transitions);
             lease
         };
-        let terms = [lease(1_000, 0), lease(1_000, 1), lease(1_000, i32::MAX), lease(1_001, 0)];
+        let terms = [
+            lease(1_000, 0),
+            lease(1_000, 1),
+            lease(1_000, i32::MAX),
+            lease(1_001, 0),
+        ];
         assert!(terms.iter().map(term_of).is_sorted_by(|a, b| a < b));
         assert_eq!(term_of(&Lease::default()), 0);
     }

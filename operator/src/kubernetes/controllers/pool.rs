@@ -28,6 +28,9 @@ use crate::validate::{self, ValidPool};
 /// Longest chain of pools that is followed up to the origin; a circle ends here.
 const LONGEST_CHAIN: usize = 32;
 
+/// The annotations of a pod that are the operator's.
+type Annotations = BTreeMap<&'static str, String>;
+
 /// Brings one pool to what it says.
 pub(super) async fn reconcile(pool: Arc<EdgePool>, context: Arc<Context>) -> Result<Action, Error> {
     let id = id_of(pool.as_ref(), ResourceKind::EdgePool);
@@ -82,18 +85,13 @@ async fn make(
 }
 
 /// The Deployment's number and the annotations of every pod that is not being deleted.
-fn wanted(
-    context: &Context,
-    intent: &Intent,
-    seen: &Seen,
-    id: &ResourceId,
-) -> (u32, Vec<(Arc<Pod>, BTreeMap<&'static str, String>)>) {
+fn wanted(context: &Context, intent: &Intent, seen: &Seen, id: &ResourceId) -> (u32, Vec<(Arc<Pod>, Annotations)>) {
     let snapshot = context.snapshots.borrow().clone();
     let entry = pool_entry(&snapshot, id);
     let annotations = context.stores.pods.of(id).into_iter().filter_map(|pod| {
         let name = pod.name_any();
         let pod_seen = seen.live.get(&name)?;
-        let mut annotations = BTreeMap::new();
+        let mut annotations = Annotations::new();
         if let Some(drain) = intent.standing(&name, pod_seen) {
             annotations.insert(names::DRAIN_SINCE, drain.since.to_string());
             annotations.insert(names::DRAIN_DEADLINE, drain.deadline.to_string());
