@@ -3,6 +3,7 @@
 //! The audience follows a diurnal curve with an evening peak, and a flash crowd comes at 14:00. A new viewer is placed on
 //! a random edge that serves; edges take 8 s to start; an edge sends no more than its capacity, however much is wanted
 //! of it. Seven in ten viewers can be asked to move, the others stay until they leave by themselves (20 min on average).
+//! All of it in one file: the day and its audience explain each other.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
