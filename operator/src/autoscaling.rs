@@ -128,6 +128,9 @@ pub struct Pool {
     pub replicas: u32,
     /// The edges in being, in any order.
     pub edges: Vec<Edge>,
+    /// Bits per second of edges that are being ended by somebody else's word. They count in no number, but their viewers will
+    /// want to be served by the others.
+    pub leaving_bps: u64,
 }
 
 impl Pool {
@@ -145,7 +148,7 @@ impl Pool {
     /// Bits per second over all edges of which figures are known, draining ones included.
     pub fn load_bps(&self) -> u64 {
         let figures = self.edges.iter().filter_map(|edge| edge.figures);
-        figures.fold(0, |sum, figures| sum.saturating_add(figures.load_bps()))
+        figures.fold(self.leaving_bps, |sum, figures| sum.saturating_add(figures.load_bps()))
     }
 
     /// Figures of every edge are fresh, and every edge that should be is there.

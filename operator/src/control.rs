@@ -28,7 +28,7 @@ use crate::fleet::link::{Link, LinkSettings, Notice};
 use crate::fleet::map::{Change, FleetMap};
 use crate::fleet::{Addresses, NodeId, ResourceId, ResourceKind};
 use crate::metrics::Metrics;
-use crate::platform::{Platform, Wishes};
+use crate::platform::{Happening, HappeningReason, Platform, Wishes};
 use crate::replication;
 
 use learning::Learning;
@@ -284,9 +284,20 @@ impl<P: Platform> Control<P> {
                 self.replicated
                     .published(id.resource.clone(), stream.clone(), *epoch, now.monotonic);
                 info!(event = "StreamPublished", %resource, stream, "a stream was published");
+                self.platform.tell(Happening {
+                    resource: resource.clone(),
+                    reason: HappeningReason::StreamPublished,
+                    note: format!("stream {stream} is live"),
+                });
             }
             Change::StreamDown { stream, reason } if origin => {
                 info!(event = "StreamEnded", %resource, stream, ?reason, "a stream ended");
+                let why = reason.map(|reason| format!(": {reason:?}")).unwrap_or_default();
+                self.platform.tell(Happening {
+                    resource: resource.clone(),
+                    reason: HappeningReason::StreamEnded,
+                    note: format!("stream {stream} has ended{why}"),
+                });
             }
             Change::Readiness { ready, draining } => {
                 info!(node, %resource, ready, draining, "a node's readiness changed");

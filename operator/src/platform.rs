@@ -2,8 +2,10 @@
 //! publish status. [`crate::control`] is written against it; local mode's answer is [`crate::local::machine`].
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use headwater_contract::PublishKey;
 use jiff::Timestamp;
@@ -13,7 +15,7 @@ use tokio::sync::Notify;
 use crate::api::names::ResourceKey;
 use crate::autoscaling::Draining;
 use crate::fleet::link::{ControlToken, LinkSettings};
-use crate::fleet::{Addresses, NodeId, ResourceId};
+use crate::fleet::{Addresses, NodeId, ResourceId, UnknownWord, one_of};
 use crate::validate::{ValidOrigin, ValidPool};
 
 /// Everything that people want, proven.
@@ -53,6 +55,8 @@ pub struct NodeFacts {
     pub reach: Option<Reach>,
     /// Its drain, as the platform keeps it.
     pub drain: Option<Drain>,
+    /// It is being ended by somebody else's word and drains by itself: it counts in no number, and its load alone matters.
+    pub leaving: bool,
 }
 
 /// How to reach a node.
@@ -85,6 +89,8 @@ pub struct Drain {
     pub plan: Draining,
     /// The deadline as the node is told it.
     pub deadline: Timestamp,
+    /// It stands where a restarted container and a new leader find it. Before that the node is not told.
+    pub held: bool,
 }
 
 impl Drain {
@@ -95,6 +101,7 @@ impl Drain {
         Self {
             plan: Draining { since: now, deadline },
             deadline: wall.saturating_add(left).unwrap_or(Timestamp::MAX),
+            held: true,
         }
     }
 }
@@ -109,6 +116,84 @@ pub struct Error {
     pub reason: String,
 }
 
+/// What a person would want to know of a resource; an Event in Kubernetes, a log line everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// Of which resource.
+    pub resource: ResourceId,
+    /// One word for programs.
+    pub reason: HappeningReason,
+    /// In words for people.
+    pub note: String,
+}
+
+/// `reason` of a [`Happening`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HappeningReason {
+    /// A stream is playable at its origin.
+    StreamPublished,
+    /// A stream is gone from its origin.
+    StreamEnded,
+    /// Edges are added, or taken back from their drain.
+    ScaledOut,
+    /// Edges are drained for good.
+    ScaledIn,
+    /// An edge is told to drain.
+    EdgeDraining,
+    /// An edge's drain is taken back.
+    EdgeDrainCancelled,
+    /// A drained edge goes.
+    EdgeDrained,
+    /// A stream can't be pulled.
+    PullFailed,
+    /// The upstream of a pool does not exist.
+    UpstreamNotFound,
+    /// The resource is refused by the rules that the API server can't hold.
+    InvalidSpec,
+    /// What was to be made for it was refused.
+    ApplyFailed,
+}
+
+impl HappeningReason {
+    /// Every reason.
+    pub const ALL: [Self; 11] = [
+        Self::StreamPublished,
+        Self::StreamEnded,
+        Self::ScaledOut,
+        Self::ScaledIn,
+        Self::EdgeDraining,
+        Self::EdgeDrainCancelled,
+        Self::EdgeDrained,
+        Self::PullFailed,
+        Self::UpstreamNotFound,
+        Self::InvalidSpec,
+        Self::ApplyFailed,
+    ];
+
+    /// Somebody should look at it.
+    pub fn is_warning(self) -> bool {
+        matches!(
+            self,
+            Self::PullFailed | Self::UpstreamNotFound | Self::InvalidSpec | Self::ApplyFailed
+        )
+    }
+}
+
+impl fmt::Display for HappeningReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The derived name is the CamelCase word that Events use.
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl FromStr for HappeningReason {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        one_of("event reason", &Self::ALL, word)
+    }
+}
+
 /// Where nodes run. Every call is repeated until it holds, so that each has to be idempotent.
 pub trait Platform: Send {
     /// Makes origins and pools as they are wished, and takes away those that are not wished any more. The number of edges is
@@ -121,11 +206,29 @@ pub trait Platform: Send {
     /// The addresses by which people reach an origin or a pool; empty while it has none.
     fn addresses(&self, resource: &ResourceId) -> Addresses;
 
+    /// The addresses by which nodes reach an origin or a pool though its nodes come and go.
+    fn stable(&self, resource: &ResourceId) -> Addresses {
+        self.addresses(resource)
+    }
+
     /// Edges of a pool that are kept in being, draining ones included.
     fn replicas(&self, pool: &ResourceId) -> u32;
 
     /// False for a pool whose nodes belong to somebody else: its number is not decided here.
     fn scales(&self, pool: &ResourceId) -> bool;
+
+    /// The pool's edges are being replaced by others of a new make: none is drained or removed meanwhile.
+    fn rolling(&self, _pool: &ResourceId) -> bool {
+        false
+    }
+
+    /// For how long a draining edge still takes newcomers, until load balancers have caught up.
+    fn drain_accept(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Tells people what happened. The caller has logged it.
+    fn tell(&self, _happening: Happening) {}
 
     /// Makes this many edges more.
     fn add(&mut self, pool: &ResourceId, edges: u32) -> impl Future<Output = Result<(), Error>> + Send;
@@ -133,12 +236,25 @@ pub trait Platform: Send {
     /// Keeps a drain, or with none forgets it. It stands before the node is told.
     fn hold_drain(&mut self, node: &NodeId, drain: Option<Drain>) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Removes an edge that has been drained.
-    fn remove(&mut self, node: &NodeId) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Removes an edge that has been drained. It may take several calls; true for the first.
+    fn remove(&mut self, node: &NodeId) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Notified when [`Platform::nodes`] has changed by itself: a process came up or went.
     fn wake(&self) -> Arc<Notify>;
 
     /// Says which edges take new viewers, for load balancers that do not ask the nodes themselves.
     fn route(&mut self, pool: &ResourceId, serving: &[NodeId]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_reads_back_as_it_prints() {
+        for reason in HappeningReason::ALL {
+            assert_eq!(reason.to_string().parse(), Ok(reason));
+        }
+        assert!("Scaled".parse::<HappeningReason>().is_err());
+    }
 }

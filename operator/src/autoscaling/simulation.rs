@@ -258,6 +258,7 @@ impl Simulation {
         Pool {
             replicas: u32::try_from(self.edges.len()).unwrap(),
             edges: edges.collect(),
+            leaving_bps: 0,
         }
     }
 

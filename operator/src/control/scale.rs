@@ -1,16 +1,16 @@
 //! Each second: how many edges every pool should have, which of them drain, and who is asked to move.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::info;
 
 use super::{Control, Now};
-use crate::autoscaling::drain::{self, Action, Rules};
+use crate::autoscaling::drain::{self, Action, Removal, Rules};
 use crate::autoscaling::rebalance::Rebalance;
 use crate::autoscaling::verdict::{Reason, Scaler, Verdict};
 use crate::autoscaling::{Edge, EdgeFigures, Mode, Phase, Pool};
 use crate::fleet::ResourceId;
-use crate::platform::{Drain, Error, NodeFacts, Platform, Wishes};
+use crate::platform::{Drain, Error, Happening, HappeningReason, NodeFacts, Platform, Wishes};
 use crate::validate::ValidPool;
 
 /// What is remembered of a pool from one second to the next. Nothing is lost when it starts afresh.
@@ -54,9 +54,8 @@ impl<P: Platform> Control<P> {
         let rules = Rules {
             desired: verdict.desired,
             timeout: spec.drain_timeout,
-            // Local load balancers stop sending viewers before the node is told.
-            accept: Duration::ZERO,
-            rollout: false,
+            accept: self.platform.drain_accept(),
+            rollout: self.platform.rolling(id),
         };
         let actions = drain::step(&pool, &rules, now.monotonic);
         let mut done = Vec::new();
@@ -93,9 +92,9 @@ impl<P: Platform> Control<P> {
             memory.scaled_out = (verdict.reason == Reason::LoadAboveScaleOut)
                 .then_some(now.monotonic)
                 .or(memory.scaled_out);
-            ("out", "ScaledOut")
+            ("out", HappeningReason::ScaledOut)
         } else if actions.iter().any(|action| matches!(action, Action::StartDrain { .. })) {
-            ("in", "ScaledIn")
+            ("in", HappeningReason::ScaledIn)
         } else {
             return;
         };
@@ -105,9 +104,20 @@ impl<P: Platform> Control<P> {
             .with_label_values(&[direction.0, &reason])
             .inc();
         info!(
-            event = direction.1, pool = %id, from = verdict.current, to = verdict.desired, reason,
+            event = %direction.1, pool = %id, from = verdict.current, to = verdict.desired, reason,
             utilization_percent = verdict.utilization_percent.map(f64::round), "the number of edges changes"
         );
+        let load = verdict.utilization_percent.map(|percent| format!(", load at {percent:.0} % of capacity"));
+        self.platform.tell(Happening {
+            resource: id.clone(),
+            reason: direction.1,
+            note: format!(
+                "from {} to {} edges: {reason}{}",
+                verdict.current,
+                verdict.desired,
+                load.unwrap_or_default()
+            ),
+        });
     }
 
     async fn act(&mut self, id: &ResourceId, action: Action, now: Now) -> Result<(), Error> {
@@ -115,27 +125,49 @@ impl<P: Platform> Control<P> {
             Action::Add { edges } => self.platform.add(id, edges).await,
             Action::CancelDrain { node } => {
                 info!(event = "EdgeDrainCancelled", pool = %id, node = node.name, "a draining edge serves again");
+                let note = format!("{} serves again: its load is back", node.name);
+                self.tell_of(id, HappeningReason::EdgeDrainCancelled, note);
                 self.platform.hold_drain(&node, None).await
             }
             Action::StartDrain { node, deadline } => {
                 let drain = Drain::new(now.monotonic, now.wall, deadline);
                 info!(event = "EdgeDraining", pool = %id, node = node.name, deadline = %drain.deadline, "an edge drains");
+                let note = format!("{} drains; who still watches at {:.0} is cut", node.name, drain.deadline);
+                self.tell_of(id, HappeningReason::EdgeDraining, note);
                 self.platform.hold_drain(&node, Some(drain)).await
             }
             Action::Remove { node, cause } => {
-                info!(event = "EdgeDrained", pool = %id, node = node.name, ?cause, "a drained edge goes");
-                self.platform.remove(&node).await
+                let first = self.platform.remove(&node).await?;
+                if first {
+                    info!(event = "EdgeDrained", pool = %id, node = node.name, ?cause, "a drained edge goes");
+                    let why = match cause {
+                        Removal::Empty => "nobody watches it any more",
+                        Removal::DeadlinePassed => "its deadline has passed",
+                    };
+                    self.tell_of(id, HappeningReason::EdgeDrained, format!("{} goes: {why}", node.name));
+                }
+                Ok(())
             }
         }
+    }
+
+    fn tell_of(&self, resource: &ResourceId, reason: HappeningReason, note: String) {
+        let resource = resource.clone();
+        self.platform.tell(Happening { resource, reason, note });
     }
 
     /// The pool as platform and map know it.
     fn pool(&self, id: &ResourceId, now: Now) -> Pool {
         let nodes = self.platform.nodes();
-        let edges = nodes.iter().filter(|facts| facts.id.resource == *id);
+        let (leaving, edges): (Vec<_>, Vec<_>) = nodes
+            .iter()
+            .filter(|facts| facts.id.resource == *id)
+            .partition(|facts| facts.leaving);
+        let load = |facts: &&NodeFacts| self.edge(facts, now).figures.map(|figures| figures.load_bps());
         Pool {
             replicas: self.platform.replicas(id),
-            edges: edges.map(|facts| self.edge(facts, now)).collect(),
+            edges: edges.iter().map(|facts| self.edge(facts, now)).collect(),
+            leaving_bps: leaving.iter().filter_map(load).fold(0, u64::saturating_add),
         }
     }
 

@@ -31,16 +31,19 @@ impl<P: Platform> Control<P> {
                 },
                 publishing: origin.map(publishing),
                 // Who runs a node drains it: a drain of somebody else's node is not ours to take back.
-                service: self.platform.scales(&facts.id.resource).then_some(match facts.drain {
-                    Some(drain) => Service::Drain(drain.deadline),
-                    None => Service::Serve,
-                }),
+                service: match facts.drain {
+                    _ if facts.leaving || !self.platform.scales(&facts.id.resource) => None,
+                    Some(drain) if drain.held => Some(Service::Drain(drain.deadline)),
+                    Some(_) => None,
+                    None => Some(Service::Serve),
+                },
             });
         }
         for pool in wishes.pools.keys() {
             let serving: Vec<NodeId> = nodes
                 .iter()
-                .filter(|facts| facts.id.resource == *pool && facts.drain.is_none() && facts.reach.is_some())
+                .filter(|facts| facts.id.resource == *pool && facts.drain.is_none() && !facts.leaving)
+                .filter(|facts| facts.reach.is_some())
                 .filter(|facts| self.map.node(&facts.id).is_some_and(|node| node.serves(now.monotonic)))
                 .map(|facts| facts.id.clone())
                 .collect();
@@ -55,15 +58,15 @@ impl<P: Platform> Control<P> {
     /// What replication goes by, beside the map.
     fn resources(&self, wishes: &Wishes, nodes: &[NodeFacts]) -> replication::Resources {
         let origin = |(id, wish): (&ResourceId, &OriginWish)| {
-            let origin = replication::Origin::of(&wish.spec, self.platform.addresses(id));
+            let origin = replication::Origin::of(&wish.spec, self.platform.stable(id));
             (id.clone(), origin)
         };
         let pool = |(id, spec): (&ResourceId, &ValidPool)| {
             let draining = nodes
                 .iter()
-                .filter(|facts| facts.id.resource == *id && facts.drain.is_some());
+                .filter(|facts| facts.id.resource == *id && (facts.drain.is_some() || facts.leaving));
             let draining = draining.map(|facts| facts.id.clone()).collect();
-            let pool = replication::Pool::of(spec, self.platform.addresses(id), draining);
+            let pool = replication::Pool::of(spec, self.platform.stable(id), draining);
             (id.clone(), pool)
         };
         replication::Resources {

@@ -83,6 +83,7 @@ impl Platform for Fakes {
                 token: ControlToken::new(if deaf.contains(id) { "refused" } else { TOKEN }),
             }),
             drain: *drain,
+            leaving: false,
         });
         facts.collect()
     }
@@ -122,9 +123,9 @@ impl Platform for Fakes {
         Ok(())
     }
 
-    async fn remove(&mut self, node: &NodeId) -> Result<(), Error> {
+    async fn remove(&mut self, node: &NodeId) -> Result<bool, Error> {
         self.0.nodes.lock().unwrap().remove(node);
-        Ok(())
+        Ok(true)
     }
 
     fn wake(&self) -> Arc<tokio::sync::Notify> {

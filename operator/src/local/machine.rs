@@ -206,6 +206,7 @@ impl Machine {
             id: id.clone(),
             reach,
             drain: owned.drain,
+            leaving: false,
         }
     }
 }
@@ -246,6 +247,7 @@ impl Platform for Machine {
             id: node.id.clone(),
             reach: Some(node.reach.clone()),
             drain: None,
+            leaving: false,
         });
         let mut nodes: Vec<NodeFacts> = self
             .nodes
@@ -308,7 +310,7 @@ impl Platform for Machine {
         Ok(())
     }
 
-    async fn remove(&mut self, node: &NodeId) -> Result<(), Error> {
+    async fn remove(&mut self, node: &NodeId) -> Result<bool, Error> {
         let deadline = self
             .nodes
             .get(node)
@@ -319,7 +321,7 @@ impl Platform for Machine {
             .map(|deadline| deadline.saturating_duration_since(now))
             .unwrap_or_default();
         self.end_node(node, left + AFTER_DEADLINE);
-        Ok(())
+        Ok(true)
     }
 
     fn wake(&self) -> Arc<Notify> {

@@ -37,6 +37,7 @@ fn pool(viewers: &[u64]) -> Pool {
     Pool {
         replicas: u32::try_from(viewers.len()).unwrap(),
         edges: viewers.iter().enumerate().map(edge).collect(),
+        leaving_bps: 0,
     }
 }
 

@@ -35,6 +35,7 @@ fn pool(loads: &[Option<u64>]) -> Pool {
     Pool {
         replicas: u32::try_from(loads.len()).unwrap(),
         edges: loads.iter().enumerate().map(edge).collect(),
+        leaving_bps: 0,
     }
 }
 
@@ -391,4 +392,14 @@ proptest! {
             prop_assert_eq!(Some(highest.push(value, span, now)), within().max());
         }
     }
+}
+
+/// A rolling update ends edges under their viewers' load, which the others get: it must not look like calm.
+#[test]
+fn the_load_of_edges_that_are_being_ended_counts() {
+    let mut pool = even(2, 100);
+    let before = pool.load_bps();
+    pool.leaving_bps = 50;
+    assert_eq!(pool.load_bps(), before + 50);
+    assert_eq!(pool.current(), 2);
 }
