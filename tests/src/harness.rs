@@ -3,8 +3,10 @@
 //! ```text
 //! Node · Local     our programs on free ports      media    ffmpeg and ffprobe as publisher and viewer
 //! Proxy            a network that stalls or breaks  frames   what came against what was sent
+//! Cluster          a Kubernetes API server, and a kubelet that runs our pods as processes
 //! ```
 
+pub mod cluster;
 pub mod frames;
 pub mod http;
 pub mod local;
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+pub use cluster::Cluster;
 pub use local::Local;
 pub use node::Node;
 pub use peers::Nginx;

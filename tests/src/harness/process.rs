@@ -1,6 +1,6 @@
 //! A child process whose log is kept, and shown when the test that owns it fails.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -18,8 +18,26 @@ pub struct Process {
     child: Child,
     /// Kept apart: waiting for the child would close it.
     _stdin: Option<ChildStdin>,
-    log: NamedTempFile,
+    log: Log,
     output: Option<NamedTempFile>,
+}
+
+/// Where its log is kept.
+#[derive(Debug)]
+enum Log {
+    /// In a file that goes with it.
+    Own(NamedTempFile),
+    /// In a file that outlives it, behind what stands there.
+    Kept(PathBuf),
+}
+
+impl Log {
+    fn path(&self) -> &Path {
+        match self {
+            Log::Own(file) => file.path(),
+            Log::Kept(path) => path,
+        }
+    }
 }
 
 /// What `kill -9`, Ctrl-C and the like send.
@@ -40,24 +58,52 @@ pub enum Signal {
 impl Process {
     /// Starts a program; standard output and error go to one log.
     pub fn start(name: &str, program: &Path, args: &[String]) -> Result<Self> {
-        Self::spawn(name, Command::new(program).args(args), false)
+        Self::spawn(
+            name,
+            Command::new(program).args(args),
+            Log::Own(NamedTempFile::new()?),
+            false,
+        )
+    }
+
+    /// Starts a program with further environment variables; its log goes to the end of a file that outlives it, if one is named.
+    pub fn start_with(
+        name: &str,
+        program: &Path,
+        args: &[String],
+        env: &[(String, String)],
+        log: Option<&Path>,
+    ) -> Result<Self> {
+        let log = match log {
+            Some(path) => {
+                std::fs::File::options().create(true).append(true).open(path)?;
+                Log::Kept(path.to_owned())
+            }
+            None => Log::Own(NamedTempFile::new()?),
+        };
+        let env = env.iter().map(|(key, value)| (key, value));
+        Self::spawn(name, Command::new(program).args(args).envs(env), log, false)
     }
 
     /// Starts a program of which standard output is kept apart, for [`Process::output`].
     pub fn start_for_output(name: &str, program: &Path, args: &[String]) -> Result<Self> {
-        Self::spawn(name, Command::new(program).args(args), true)
+        Self::spawn(
+            name,
+            Command::new(program).args(args),
+            Log::Own(NamedTempFile::new()?),
+            true,
+        )
     }
 
-    fn spawn(name: &str, command: &mut Command, apart: bool) -> Result<Self> {
-        let log = NamedTempFile::new()?;
+    fn spawn(name: &str, command: &mut Command, log: Log, apart: bool) -> Result<Self> {
         let output = if apart { Some(NamedTempFile::new()?) } else { None };
         // Appended to: two files that each keep their own place would write over each other.
-        let appended = |file: &NamedTempFile| std::fs::File::options().append(true).open(file.path());
-        let stdout = appended(output.as_ref().unwrap_or(&log))?;
+        let appended = |path: &Path| std::fs::File::options().append(true).open(path);
+        let stdout = appended(output.as_ref().map_or(log.path(), NamedTempFile::path))?;
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(stdout)
-            .stderr(appended(&log)?)
+            .stderr(appended(log.path())?)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("failed to start {name}"))?;

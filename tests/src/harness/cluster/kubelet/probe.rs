@@ -1,0 +1,71 @@
+//! The readiness probe of a pod's container, asked more often than its period says: tests do not wait for a kubelet.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::harness::http;
+
+/// Time between two questions.
+const PERIOD: Duration = Duration::from_millis(200);
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Asks, and remembers the last answer for a while.
+pub(super) struct Probe {
+    address: Ipv4Addr,
+    last: Option<(Instant, bool)>,
+}
+
+impl Probe {
+    pub(super) fn new(address: Ipv4Addr) -> Self {
+        Self { address, last: None }
+    }
+
+    /// The container is another one now.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
+    }
+
+    /// True if the container says that it is ready; without a probe it always is.
+    pub(super) async fn ready(&mut self, pod: &Pod) -> bool {
+        if let Some((at, ready)) = self.last
+            && at.elapsed() < PERIOD
+        {
+            return ready;
+        }
+        let ready = match url(pod, self.address) {
+            None => true,
+            Some(url) => {
+                let answer = tokio::time::timeout(PATIENCE, http::get(&url)).await;
+                answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status.is_success()))
+            }
+        };
+        self.last = Some((Instant::now(), ready));
+        ready
+    }
+}
+
+/// What the probe asks, if the container has one.
+fn url(pod: &Pod, address: Ipv4Addr) -> Option<String> {
+    let container = pod.spec.as_ref()?.containers.first()?;
+    let get = container.readiness_probe.as_ref()?.http_get.as_ref()?;
+    let port = port(container, &get.port)?;
+    let path = get.path.as_deref().unwrap_or("/");
+    Some(format!("http://{address}:{port}{path}"))
+}
+
+/// Number of a port that is given by number or by name.
+pub(in crate::harness::cluster) fn port(container: &Container, port: &IntOrString) -> Option<u16> {
+    let number = match port {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(name) => {
+            let ports = container.ports.as_ref()?;
+            let named = ports.iter().find(|port| port.name.as_deref() == Some(name.as_str()));
+            named?.container_port
+        }
+    };
+    u16::try_from(number).ok()
+}

@@ -1,0 +1,269 @@
+//! etcd, API server and controllers as processes on free loopback ports, with the API server's end and return.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+
+use super::assets::Programs;
+use super::network::Network;
+use super::reaper::Child;
+use super::{audit, keys};
+use crate::harness::process::Signal;
+use crate::harness::{http, ports, wait_until};
+
+/// How long a server may take to start on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// Controllers that run: those that Headwater's objects depend on.
+const CONTROLLERS: &str = "deployment-controller,replicaset-controller,disruption-controller,garbage-collector-controller,namespace-controller";
+
+/// A user that the API server knows by a token. All of them may do everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// The tests.
+    Admin,
+    /// The test kubelet and what stands in for controllers: told apart from the operator in the audit log.
+    Nodes,
+    /// kube-controller-manager.
+    Controllers,
+    /// The operator.
+    Operator,
+    /// A second operator.
+    SecondOperator,
+}
+
+impl User {
+    /// All of them.
+    pub const ALL: [User; 5] = [
+        User::Admin,
+        User::Nodes,
+        User::Controllers,
+        User::Operator,
+        User::SecondOperator,
+    ];
+
+    /// Name in the audit log.
+    pub fn name(self) -> &'static str {
+        match self {
+            User::Admin => "test-admin",
+            User::Nodes => "test-nodes",
+            User::Controllers => "test-controllers",
+            User::Operator => "test-operator",
+            User::SecondOperator => "test-second-operator",
+        }
+    }
+}
+
+/// The processes.
+#[derive(Debug)]
+pub struct Servers {
+    programs: Programs,
+    folder: PathBuf,
+    services: String,
+    store: SocketAddr,
+    api: SocketAddr,
+    controllers: Option<Child>,
+    api_server: Option<Child>,
+    _etcd: Child,
+}
+
+impl Servers {
+    /// Starts them; the API server answers `/readyz` afterwards.
+    pub async fn start(programs: Programs, folder: &Path, network: &Network) -> Result<Self> {
+        let (store, peers, api) = (ports::free()?, ports::free()?, ports::free()?);
+        write_files(folder, api)?;
+        let etcd = start_etcd(&programs.etcd, folder, store, peers)?;
+        let url = format!("http://{store}/health");
+        wait_until(START, "etcd is healthy", || async {
+            match http::get(&url).await {
+                Ok(answer) if answer.status.is_success() => Ok(()),
+                Ok(answer) => Err(answer.text()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await
+        .with_context(|| etcd.process.log_tail())?;
+        let mut servers = Self {
+            programs,
+            folder: folder.to_owned(),
+            services: network.services(),
+            store,
+            api,
+            controllers: None,
+            api_server: None,
+            _etcd: etcd,
+        };
+        servers.start_api_server().await?;
+        if let Some(program) = &servers.programs.controller_manager {
+            servers.controllers = Some(start_controllers(program, folder)?);
+        }
+        Ok(servers)
+    }
+
+    /// True if kube-controller-manager runs.
+    pub fn has_controllers(&self) -> bool {
+        self.controllers.is_some()
+    }
+
+    /// Ends the API server as a crash does. etcd and the controllers stay.
+    pub async fn stop_api_server(&mut self) -> Result<()> {
+        if let Some(mut server) = self.api_server.take() {
+            server.process.signal(Signal::Kill).await?;
+            server.process.wait(Duration::from_secs(10)).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the API server on the port that it had, and waits until it is ready.
+    pub async fn start_api_server(&mut self) -> Result<()> {
+        ensure!(self.api_server.is_none(), "the API server runs already");
+        let file = |name: &str| self.folder.join(name).display().to_string();
+        let flags = [
+            ("etcd-servers", format!("http://{}", self.store)),
+            ("bind-address", self.api.ip().to_string()),
+            ("advertise-address", self.api.ip().to_string()),
+            ("secure-port", self.api.port().to_string()),
+            ("cert-dir", file("certificates")),
+            ("authorization-mode", "RBAC".to_owned()),
+            ("token-auth-file", file("tokens.csv")),
+            ("service-account-issuer", format!("https://{}/", self.api)),
+            ("service-account-key-file", file("accounts.pub")),
+            ("service-account-signing-key-file", file("accounts.key")),
+            ("service-cluster-ip-range", self.services.clone()),
+            ("disable-admission-plugins", "ServiceAccount".to_owned()),
+            ("endpoint-reconciler-type", "none".to_owned()),
+            ("audit-policy-file", file("audit-policy.yaml")),
+            ("audit-log-path", file("audit.log")),
+            ("audit-log-maxsize", "10000".to_owned()),
+        ];
+        let args: Vec<String> = flags.iter().map(|(name, value)| format!("--{name}={value}")).collect();
+        let log = self.folder.join("kube-apiserver.log");
+        let mut server = Child::start("kube-apiserver", &self.programs.api_server, &args, &[], Some(&log))?;
+        self.ready(&mut server).await?;
+        self.api_server = Some(server);
+        Ok(())
+    }
+
+    async fn ready(&self, server: &mut Child) -> Result<()> {
+        let certificate = self.folder.join("certificates/apiserver.crt");
+        let deadline = std::time::Instant::now() + START;
+        let mut last = "no certificate yet".to_owned();
+        loop {
+            if let Some(status) = server.process.ended() {
+                bail!(
+                    "kube-apiserver ended at once ({status}):\n{}",
+                    server.process.log_tail()
+                );
+            }
+            if certificate.exists() {
+                // Read anew each time: the file may be half written at first.
+                match self.asks_readiness().await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => last = format!("{error:#}"),
+                }
+            }
+            ensure!(
+                std::time::Instant::now() < deadline,
+                "kube-apiserver is not ready within {START:?}: {last}\n{}",
+                server.process.log_tail()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn asks_readiness(&self) -> Result<()> {
+        let client = client(&kubeconfig(&self.folder, User::Admin)).await?;
+        let request = ::http::Request::get("/readyz").body(Vec::new())?;
+        client.request_text(request).await?;
+        Ok(())
+    }
+
+    /// The end of the logs of API server and controllers.
+    pub fn log_tails(&self) -> String {
+        let tail = |child: &Option<Child>| child.as_ref().map(|child| child.process.log_tail());
+        let [api, controllers] = [tail(&self.api_server), tail(&self.controllers)].map(Option::unwrap_or_default);
+        format!("---- kube-apiserver ----\n{api}\n---- kube-controller-manager ----\n{controllers}")
+    }
+}
+
+/// The file with which a user reaches the API server.
+pub fn kubeconfig(folder: &Path, user: User) -> PathBuf {
+    folder.join(format!("{}.kubeconfig", user.name()))
+}
+
+/// A client by such a file.
+pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+    let file = kube::config::Kubeconfig::read_from(kubeconfig)?;
+    let mut config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
+    // A refusal is told at once: an eviction that a budget forbids would else be tried for minutes.
+    config.default_retry = false;
+    Ok(kube::Client::try_from(config)?)
+}
+
+/// Writes a file with which the holder of a token reaches the API server.
+pub fn write_kubeconfig(file: &Path, server: &str, certificate: &Path, token: &str) -> Result<()> {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": certificate}}],
+        "users": [{"name": "test", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "current-context": "test",
+    });
+    std::fs::write(file, serde_json::to_vec_pretty(&config)?).context("failed to write a kubeconfig")
+}
+
+fn write_files(folder: &Path, api: SocketAddr) -> Result<()> {
+    let certificate = folder.join("certificates/apiserver.crt");
+    let (private, public) = keys::pair()?;
+    std::fs::write(folder.join("accounts.key"), private)?;
+    std::fs::write(folder.join("accounts.pub"), public)?;
+    std::fs::write(folder.join("audit-policy.yaml"), audit::POLICY)?;
+    let mut tokens = String::new();
+    for user in User::ALL {
+        let (name, token) = (user.name(), keys::token());
+        tokens.push_str(&format!("{token},{name},{name},\"system:masters\"\n"));
+        write_kubeconfig(
+            &kubeconfig(folder, user),
+            &format!("https://{api}"),
+            &certificate,
+            &token,
+        )?;
+    }
+    std::fs::write(folder.join("tokens.csv"), tokens)?;
+    Ok(())
+}
+
+fn start_etcd(program: &Path, folder: &Path, store: SocketAddr, peers: SocketAddr) -> Result<Child> {
+    let (store, peers) = (format!("http://{store}"), format!("http://{peers}"));
+    let flags = [
+        ("name", "default".to_owned()),
+        ("data-dir", folder.join("etcd").display().to_string()),
+        ("listen-client-urls", store.clone()),
+        ("advertise-client-urls", store),
+        ("listen-peer-urls", peers.clone()),
+        ("initial-advertise-peer-urls", peers.clone()),
+        ("initial-cluster", format!("default={peers}")),
+    ];
+    let mut args: Vec<String> = flags.iter().map(|(name, value)| format!("--{name}={value}")).collect();
+    args.push("--unsafe-no-fsync".to_owned());
+    Child::start("etcd", program, &args, &[], Some(&folder.join("etcd.log")))
+}
+
+fn start_controllers(program: &Path, folder: &Path) -> Result<Child> {
+    let config = kubeconfig(folder, User::Controllers).display().to_string();
+    let flags = [
+        ("kubeconfig", config),
+        ("controllers", CONTROLLERS.to_owned()),
+        ("bind-address", "127.0.0.1".to_owned()),
+        ("secure-port", "0".to_owned()),
+        ("leader-elect", "false".to_owned()),
+        ("use-service-account-credentials", "false".to_owned()),
+    ];
+    let args: Vec<String> = flags.iter().map(|(name, value)| format!("--{name}={value}")).collect();
+    let log = folder.join("kube-controller-manager.log");
+    Child::start("kube-controller-manager", program, &args, &[], Some(&log))
+}
