@@ -4,12 +4,14 @@
 
 mod definitions;
 mod harness;
+mod replication;
+mod stage;
 
 use std::process::ExitCode;
 
 use e2e::harness::cluster::suite;
 
 fn main() -> ExitCode {
-    let modules = [definitions::cases(), harness::cases()];
+    let modules = [definitions::cases(), harness::cases(), replication::cases()];
     suite::main("cluster", modules.into_iter().flatten().collect())
 }

@@ -32,7 +32,7 @@ use tokio::sync::Mutex;
 
 pub use assets::Assets;
 pub use audit::{Audit, Mark, Write};
-pub use objects::{Objects, Table, condition};
+pub use objects::{Objects, Table, condition, secret_text};
 pub use operator::Operator;
 pub use reaper::Child;
 pub use servers::User;

@@ -265,6 +265,14 @@ pub fn documents(yaml: &str) -> Result<Vec<Value>> {
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
+/// An entry of a Secret, as text.
+pub fn secret_text(secret: &Value, key: &str) -> Result<String> {
+    use base64::Engine as _;
+    let data = secret["data"][key].as_str().context("the Secret has no such entry")?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(data)?;
+    Ok(String::from_utf8(bytes)?)
+}
+
 /// Status of a condition of an object, e.g. `True`.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a str> {
     let conditions = object["status"]["conditions"].as_array()?;
