@@ -3,15 +3,25 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod definitions;
+mod faults;
 mod harness;
 mod replication;
+mod scaling;
 mod stage;
+mod writes;
 
 use std::process::ExitCode;
 
 use e2e::harness::cluster::suite;
 
 fn main() -> ExitCode {
-    let modules = [definitions::cases(), harness::cases(), replication::cases()];
+    let modules = [
+        definitions::cases(),
+        harness::cases(),
+        replication::cases(),
+        writes::cases(),
+        scaling::cases(),
+        faults::cases(),
+    ];
     suite::main("cluster", modules.into_iter().flatten().collect())
 }

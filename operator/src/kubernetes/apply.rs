@@ -90,6 +90,11 @@ impl Error {
         }
     }
 
+    fn is_about_what_is_written(&self) -> bool {
+        let Self::Api { source, .. } = self else { return false };
+        matches!(source.as_ref(), kube::Error::Api(status) if status.code == 422)
+    }
+
     fn is_about_an_object_that_is_gone(&self) -> bool {
         let Self::Api { source, .. } = self else { return false };
         matches!(source.as_ref(), kube::Error::Api(status) if matches!(status.code, 404 | 409))
@@ -156,7 +161,15 @@ impl Writer {
         let patch = Patch::Apply(&value);
         let applied = self
             .write("apply", &kind, &name, api.patch(&name, &params, &patch))
-            .await?;
+            .await;
+        let foreign = match &applied {
+            Ok(applied) => !stands(&value, &encode(applied)?),
+            Err(error) => live.is_some() && error.is_about_what_is_written(),
+        };
+        let applied = match foreign {
+            false => applied?,
+            true => self.replace(&api, &name, &value).await?,
+        };
         let memo = Memo {
             hash,
             version: applied.resource_version(),
@@ -166,6 +179,21 @@ impl Writer {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key, memo);
         Ok(true)
+    }
+
+    /// Makes an object as wanted where items of lists stand in the way that others have put there: server-side apply leaves those
+    /// alone, a merge patch replaces the lists (RFC 7386 §2).
+    async fn replace<K>(&self, api: &Api<K>, name: &str, value: &Value) -> Result<K, Error>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    {
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(value);
+        self.write("replace", &K::kind(&()), name, api.patch(name, &params, &patch))
+            .await
     }
 
     /// Sets the annotations of a pod that are ours, all of them, and takes those back that are not wanted. A pod that is gone is no
