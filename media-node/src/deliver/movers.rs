@@ -74,8 +74,13 @@ impl Movers {
         self.lock().values().filter(|entry| entry.asked.is_none()).count()
     }
 
+    /// Makes everybody one who has not been asked.
+    pub(super) fn forget(&self) {
+        self.forget_older(Duration::ZERO);
+    }
+
     /// Makes everybody who was asked at least this long ago one who has not been asked.
-    fn forget(&self, ago: Duration) {
+    fn forget_older(&self, ago: Duration) {
         for entry in self.lock().values_mut() {
             entry.asked = entry.asked.filter(|at| at.elapsed() < ago);
         }
@@ -134,11 +139,11 @@ pub async fn follow(movers: Movers, lifecycle: Lifecycle, stop: CancellationToke
             .map(|drain| spread(&drain.state));
         since = match (spread.is_some(), since) {
             (true, None) => {
-                movers.forget(Duration::ZERO); // a rebalance may have asked them, in vain
+                movers.forget(); // a rebalance may have asked them, in vain
                 Some(Instant::now())
             }
             (false, Some(_)) => {
-                movers.forget(Duration::ZERO);
+                movers.forget();
                 None
             }
             (_, since) => since,
@@ -146,7 +151,7 @@ pub async fn follow(movers: Movers, lifecycle: Lifecycle, stop: CancellationToke
         match since {
             Some(begun) => {
                 let spread = spread.unwrap_or_default();
-                movers.forget(ASK_AGAIN);
+                movers.forget_older(ASK_AGAIN);
                 movers.ask(due(movers.unasked(), begun.elapsed(), spread) as u32);
                 tokio::select! {
                     () = stop.cancelled() => return,
