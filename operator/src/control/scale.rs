@@ -107,7 +107,9 @@ impl<P: Platform> Control<P> {
             event = %direction.1, pool = %id, from = verdict.current, to = verdict.desired, reason,
             utilization_percent = verdict.utilization_percent.map(f64::round), "the number of edges changes"
         );
-        let load = verdict.utilization_percent.map(|percent| format!(", load at {percent:.0} % of capacity"));
+        let load = verdict
+            .utilization_percent
+            .map(|percent| format!(", load at {percent:.0} % of capacity"));
         self.platform.tell(Happening {
             resource: id.clone(),
             reason: direction.1,
@@ -132,7 +134,10 @@ impl<P: Platform> Control<P> {
             Action::StartDrain { node, deadline } => {
                 let drain = Drain::new(now.monotonic, now.wall, deadline);
                 info!(event = "EdgeDraining", pool = %id, node = node.name, deadline = %drain.deadline, "an edge drains");
-                let note = format!("{} drains; who still watches at {:.0} is cut", node.name, drain.deadline);
+                let note = format!(
+                    "{} drains; who still watches at {:.0} is cut",
+                    node.name, drain.deadline
+                );
                 self.tell_of(id, HappeningReason::EdgeDraining, note);
                 self.platform.hold_drain(&node, Some(drain)).await
             }
@@ -158,11 +163,7 @@ impl<P: Platform> Control<P> {
 
     /// The pool as platform and map know it.
     fn pool(&self, id: &ResourceId, now: Now) -> Pool {
-        let nodes = self.platform.nodes();
-        let (leaving, edges): (Vec<_>, Vec<_>) = nodes
-            .iter()
-            .filter(|facts| facts.id.resource == *id)
-            .partition(|facts| facts.leaving);
+        let (leaving, edges): (Vec<_>, Vec<_>) = self.nodes.of(id).iter().partition(|facts| facts.leaving);
         let load = |facts: &&NodeFacts| self.edge(facts, now).figures.map(|figures| figures.load_bps());
         Pool {
             replicas: self.platform.replicas(id),

@@ -6,6 +6,8 @@ use headwater_contract::{DrainState, Event, NodeFigures, NodeHello, Role, Stream
 
 use super::*;
 
+mod renewal;
+
 struct Fleet {
     map: FleetMap,
     resources: Resources,
@@ -417,7 +419,7 @@ fn a_new_stream_goes_down_every_tier_at_once() {
 fn children_of(plan: &Plan) -> BTreeMap<&NodeId, usize> {
     let mut children = BTreeMap::new();
     for parent in plan.parents.values().flat_map(BTreeMap::values) {
-        *children.entry(parent).or_default() += 1;
+        *children.entry(&**parent).or_default() += 1;
     }
     children
 }
@@ -426,7 +428,11 @@ fn moved(before: &Parents, after: &Parents) -> usize {
     let pairs = |parents: &Parents| -> BTreeSet<(NodeId, String, NodeId)> {
         parents
             .iter()
-            .flat_map(|(child, streams)| streams.iter().map(|(s, p)| (child.clone(), s.clone(), p.clone())))
+            .flat_map(|(child, streams)| {
+                streams
+                    .iter()
+                    .map(|(s, p)| (child.clone(), s.to_string(), (**p).clone()))
+            })
             .collect()
     };
     pairs(before).difference(&pairs(after)).count()
@@ -461,7 +467,7 @@ fn the_loss_of_a_middle_edge_moves_its_own_children_only() {
     let orphans = before
         .values()
         .flat_map(BTreeMap::values)
-        .filter(|parent| **parent == lost)
+        .filter(|parent| ***parent == lost)
         .count();
     assert!(orphans > 0);
     assert_eq!(moved(&before, &after.parents), orphans);
