@@ -7,10 +7,11 @@
 //!                            └─▶ report: Snapshot ─▶ ops port, status, metrics
 //! ```
 //!
-//! It decides nothing itself and remembers nothing that it could not do without: everything is worked out anew from the
-//! map and the platform's facts.
+//! It decides nothing itself and remembers nothing that it could not do without: everything follows from the map and the
+//! platform's facts, and is worked out anew each second and wherever something has changed.
 
 mod learning;
+mod nodes;
 mod replicated;
 mod report;
 mod scale;
@@ -32,7 +33,9 @@ use crate::platform::{Happening, HappeningReason, Platform, Wishes};
 use crate::replication;
 
 use learning::Learning;
+use nodes::{Nodes, Touched};
 use replicated::Replicated;
+use report::Reporting;
 pub use report::{OriginReport, PoolReport, Snapshot};
 use scale::PoolMemory;
 
@@ -85,6 +88,10 @@ pub struct Control<P> {
     map: FleetMap,
     links: BTreeMap<NodeId, (LinkSettings, Link)>,
     notices: Notices,
+    /// The platform's nodes, as last followed.
+    nodes: Nodes,
+    /// What replication goes by beside the map, as of the last round that looked at all of it.
+    resources: replication::Resources,
     plan: replication::Plan,
     pools: BTreeMap<ResourceId, PoolMemory>,
     /// Nodes that have been ready, with the boot id of which that is true.
@@ -95,6 +102,7 @@ pub struct Control<P> {
     superseded: BTreeSet<NodeId>,
     /// Nodes that were there before are waited for.
     learning: Learning,
+    reporting: Reporting,
 }
 
 impl<P: Platform> Control<P> {
@@ -108,6 +116,8 @@ impl<P: Platform> Control<P> {
             map: FleetMap::default(),
             links: BTreeMap::new(),
             notices: Notices { send, take },
+            nodes: Nodes::default(),
+            resources: replication::Resources::default(),
             plan: replication::Plan::default(),
             pools: BTreeMap::new(),
             proven: BTreeMap::new(),
@@ -115,6 +125,7 @@ impl<P: Platform> Control<P> {
             snapshot: watch::channel(Arc::default()).0,
             superseded: BTreeSet::new(),
             learning: Learning::default(),
+            reporting: Reporting::default(),
         }
     }
 
@@ -141,21 +152,35 @@ impl<P: Platform> Control<P> {
                 }
                 _ = ticks.tick() => Wake::Look,
                 () = woken.notified() => Wake::Nodes,
-                Some((id, notice)) = self.notices.take.recv() => match self.take_batch(id, notice) {
-                    true => Wake::Changed,
-                    false => continue,
-                },
+                () = self.reporting.owed() => Wake::Report,
+                Some((id, notice)) = self.notices.take.recv() => {
+                    let touched = self.take_batch(id, notice);
+                    if touched.is_none() {
+                        continue;
+                    }
+                    Wake::Changed(touched)
+                }
             };
             let begun = Instant::now();
             let wishes = wishes.borrow_and_update().clone();
             let now = Now::read();
             match wake {
-                Wake::Look => self.look(&wishes, now).await,
-                Wake::Nodes => self.follow(now),
-                Wake::Changed => {}
+                Wake::Look => {
+                    self.look(&wishes, now).await;
+                    self.steer(&wishes, Touched::All, now);
+                }
+                Wake::Nodes => {
+                    self.follow(now);
+                    self.steer(&wishes, Touched::All, now);
+                }
+                Wake::Changed(touched) => self.steer(&wishes, touched, now),
+                Wake::Report => {}
             }
-            self.steer(&wishes, now);
-            self.report(&wishes, now);
+            if self.reporting.may(now.monotonic) {
+                let reported = Instant::now();
+                self.report(&wishes, now);
+                self.reporting.took(reported.elapsed(), now.monotonic);
+            }
             self.metrics.reconcile_seconds.observe(begun.elapsed().as_secs_f64());
         }
     }
@@ -176,29 +201,27 @@ impl<P: Platform> Control<P> {
 
     /// Keeps one link to each node that has a process, and forgets nodes that are gone.
     fn follow(&mut self, now: Now) {
-        let nodes = self.platform.nodes();
-        let named: BTreeSet<&NodeId> = nodes.iter().map(|node| &node.id).collect();
-        self.links.retain(|id, _| named.contains(id));
-        self.proven.retain(|id, _| named.contains(id));
-        self.superseded.retain(|id| named.contains(id));
-        let gone: Vec<NodeId> = self
-            .map
-            .nodes()
-            .map(|(id, _)| id)
-            .filter(|id| !named.contains(id))
-            .cloned()
-            .collect();
+        let nodes = Nodes::new(self.platform.nodes());
+        // What a node without a process said may have come after its end: such nodes are looked at each time.
+        if nodes == self.nodes && !nodes.any_unreachable() {
+            return;
+        }
+        self.links.retain(|id, _| nodes.contains(id));
+        self.proven.retain(|id, _| nodes.contains(id));
+        self.superseded.retain(|id| nodes.contains(id));
+        let known = self.map.nodes().map(|(id, _)| id);
+        let gone: Vec<NodeId> = known.filter(|id| !nodes.contains(id)).cloned().collect();
         for id in gone {
             self.map.forget(&id, now.monotonic);
         }
-        for node in nodes {
-            let Some(reach) = node.reach else {
+        for node in nodes.iter() {
+            let Some(reach) = &node.reach else {
                 self.links.remove(&node.id);
                 // What it last said is true no more, and nobody has to wait for its silence to know. What an origin
                 // held counts as lost, and stays planned for a while.
                 if self.map.node(&node.id).is_none_or(|known| known.identity.is_some()) {
                     self.map.forget(&node.id, now.monotonic);
-                    self.map.track(node.id, Addresses::default());
+                    self.map.track(node.id.clone(), Addresses::default());
                 }
                 continue;
             };
@@ -208,45 +231,49 @@ impl<P: Platform> Control<P> {
             let settings = reach.link(self.settings.term, self.settings.longest_wait);
             if self.links.get(&node.id).is_none_or(|(known, _)| *known != settings) {
                 let link = Link::start(settings.clone(), node.id.clone(), self.notices.send.clone());
-                self.links.insert(node.id, (settings, link));
+                self.links.insert(node.id.clone(), (settings, link));
             }
         }
+        self.nodes = nodes;
     }
 
-    /// Takes in a notice and those that wait behind it. True if something changed that decisions go by.
-    fn take_batch(&mut self, id: NodeId, notice: Notice) -> bool {
+    /// Takes in a notice and those that wait behind it: what changed by them that decisions go by.
+    fn take_batch(&mut self, id: NodeId, notice: Notice) -> Touched {
         let now = Now::read();
-        let mut changed = self.take(&id, notice, now);
+        let mut touched = Touched::none();
+        self.take(&id, notice, now, &mut touched);
         for _ in 1..BATCH {
             let Ok((id, notice)) = self.notices.take.try_recv() else {
                 break;
             };
-            changed |= self.take(&id, notice, now);
+            self.take(&id, notice, now, &mut touched);
         }
-        changed
+        touched
     }
 
-    fn take(&mut self, id: &NodeId, notice: Notice, now: Now) -> bool {
+    fn take(&mut self, id: &NodeId, notice: Notice, now: Now, touched: &mut Touched) {
         match notice {
             Notice::Event(event) => {
                 let changes = self.map.apply(id, *event, now.monotonic);
                 self.prove(id);
                 for change in &changes {
+                    touched.add(&id.resource);
+                    if let Change::StreamUp { stream, .. } = change {
+                        touched.add_stream(stream);
+                    }
                     self.tell(id, change, now);
                 }
-                !changes.is_empty()
             }
             Notice::Lost(error) => {
                 if self.map.node(id).is_some_and(|node| node.connected) {
                     warn!(node = id.name, resource = %id.resource, error, "lost the connection to a node");
                 }
                 self.map.disconnected(id);
-                true
+                touched.add(&id.resource);
             }
             Notice::CommandFailed { command, error } => {
                 self.metrics.reconcile_errors.with_label_values(&["command"]).inc();
                 warn!(node = id.name, resource = %id.resource, command, error, "a node did not take a command");
-                false
             }
             Notice::Superseded { term } => {
                 self.metrics.superseded.inc();
@@ -255,7 +282,7 @@ impl<P: Platform> Control<P> {
                     node = id.name, resource = %id.resource, term, own_term = self.settings.term,
                     "a newer control plane has taken this node over; it is commanded no more from here"
                 );
-                true
+                touched.add(&id.resource);
             }
         }
     }
@@ -315,14 +342,16 @@ impl<P: Platform> Control<P> {
 }
 
 /// Why the loop woke up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Wake {
     /// A second has passed, or the wishes changed.
     Look,
     /// The platform has other nodes.
     Nodes,
     /// Nodes said something new.
-    Changed,
+    Changed(Touched),
+    /// A report is owed.
+    Report,
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod document;
 pub mod figures;
 pub mod link;
 pub mod map;
+pub mod pull_set;
 
 use std::fmt;
 use std::str::FromStr;

@@ -112,7 +112,7 @@ async fn fleet(State(ops): State<Ops>) -> Response {
 
 async fn targets(State(ops): State<Ops>) -> Response {
     let snapshot = ops.snapshots.borrow().clone();
-    Json(&snapshot.targets).into_response()
+    Json(&*snapshot.targets).into_response()
 }
 
 async fn not_found() -> Response {
@@ -190,10 +190,10 @@ mod tests {
                 }],
                 ..Default::default()
             },
-            targets: vec![Target {
+            targets: Arc::new(vec![Target {
                 targets: vec!["127.0.0.1:1".into()],
                 labels: Default::default(),
-            }],
+            }]),
             ..Default::default()
         }));
         assert_eq!(served.get("/readyz").await.0, 200);

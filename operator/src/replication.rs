@@ -8,22 +8,29 @@
 //! A pool carries what its upstream should carry, not what it already carries, so that a new stream goes down every
 //! tier at once. What is not known is left alone: while the origin can't be heard, no edge loses a stream that it holds.
 
+mod basis;
 mod chain;
+mod edges;
 mod sources;
 mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::str::FromStr;
 use std::time::Instant;
 
-use headwater_contract::{OnDemand, Pull, Pulls, StreamSource, pattern_matches};
+use headwater_contract::{StreamSource, pattern_matches};
 
 use crate::api::edge_pool::ReplicationMode;
 use crate::fleet::map::{FleetMap, Health, Published};
+/// What one edge is to pull, in order of stream name, and what it may pull when a viewer asks.
+pub use crate::fleet::pull_set::PullSet as DesiredPulls;
 use crate::fleet::{Addresses, NodeId, ResourceId, UnknownWord, one_of};
 use crate::validate::{ValidOrigin, ValidPool};
+use basis::{Basis, Facts};
 use chain::Chain;
+use edges::{Edges, PlannedBefore};
 pub use spread::Parents;
 
 /// Pulls of one edge; the contract's bound. Streams beyond it, by name, are left to on-demand pulls.
@@ -150,31 +157,13 @@ impl FromStr for Verdict {
     }
 }
 
-/// What one edge is to pull.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DesiredPulls {
-    /// In order of stream name.
-    pub pulls: Vec<Pull>,
-    /// What it may pull when a viewer asks.
-    pub on_demand: Option<OnDemand>,
-}
-
-impl DesiredPulls {
-    /// As the command; the link adds its term.
-    pub fn command(&self) -> Pulls {
-        Pulls {
-            term: None,
-            pulls: self.pulls.clone(),
-            on_demand: self.on_demand.clone(),
-        }
-    }
-}
-
 /// How a pool is replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolPlan {
     /// Why it is as it is.
     pub verdict: Verdict,
+    /// Its origin; none while the way up to it is broken.
+    pub origin: Option<ResourceId>,
     /// Streams that its edges should carry, by name, with their epochs (0 for one that only edges were heard to hold).
     pub streams: BTreeMap<String, u64>,
 }
@@ -188,38 +177,95 @@ pub struct Plan {
     pub nodes: BTreeMap<NodeId, DesiredPulls>,
     /// Who pulls from whom between tiers of pools, for the next plan to stick to.
     pub parents: Parents,
+    /// Pools that were planned anew when the plan was last renewed: the sets of all others are the very same values.
+    pub renewed: BTreeSet<ResourceId>,
+    /// What each pool was planned from.
+    bases: BTreeMap<ResourceId, Basis>,
 }
 
 /// The plan at `now`. `before` is the last one's [`Plan::parents`]; without it the spread is worked out afresh, to
 /// nearly the same result.
 pub fn plan(map: &FleetMap, resources: &Resources, before: &Parents, now: Instant) -> Plan {
-    let mut plan = Plan::default();
-    for (id, pool) in &resources.pools {
-        if pool.suspended {
-            plan.pools.insert(id.clone(), PoolPlan::empty(Verdict::Suspended));
-            continue;
-        }
-        let chain = match Chain::of(id, resources) {
-            Ok(chain) => chain,
-            Err(verdict) => {
-                plan.leave_nothing(map, id, verdict);
+    let known = before
+        .iter()
+        .filter(|(child, _)| resources.pools.contains_key(&child.resource));
+    let before = Plan {
+        parents: known.map(|(child, held)| (child.clone(), held.clone())).collect(),
+        ..Plan::default()
+    };
+    before.renew(map, resources, now)
+}
+
+impl Plan {
+    /// The plan at `now`, made of the last one of the same map: what [`plan`] would say, with only those pools planned anew
+    /// that something has changed for. A set that says the same as before stays the same value.
+    pub fn renew(mut self, map: &FleetMap, resources: &Resources, now: Instant) -> Self {
+        self.renewed.clear();
+        let mut facts = Facts::new(map, now);
+        for (id, pool) in &resources.pools {
+            let chain = Chain::of(id, resources);
+            let basis = Basis::of(id, pool, &chain, &mut facts);
+            if self.bases.get(id) == Some(&basis) {
                 continue;
             }
-        };
-        let pool_plan = streams(map, id, &chain, now);
-        if pool_plan.verdict != Verdict::UpstreamUnheard {
-            let edges = Edges {
-                map,
-                id,
-                pool,
-                now,
-                heard_only: pool_plan.verdict == Verdict::UpstreamSilent,
-            };
-            edges.plan(&chain, &pool_plan.streams, resources, before, &mut plan);
+            self.bases.insert(id.clone(), basis);
+            self.renewed.insert(id.clone());
+            let before = self.take(id);
+            match chain {
+                _ if pool.suspended => {
+                    self.pools.insert(id.clone(), PoolPlan::empty(Verdict::Suspended));
+                }
+                Err(verdict) => self.leave_nothing(map, id, verdict, &before),
+                Ok(chain) => {
+                    let pool_plan = streams(id, &chain, &mut facts);
+                    if pool_plan.verdict != Verdict::UpstreamUnheard {
+                        let heard_only = pool_plan.verdict == Verdict::UpstreamSilent;
+                        let edges = Edges {
+                            map,
+                            id,
+                            pool,
+                            now,
+                            heard_only,
+                        };
+                        edges.plan(&chain, &pool_plan.streams, resources, &before, &mut facts, &mut self);
+                    }
+                    self.pools.insert(id.clone(), pool_plan);
+                }
+            }
         }
-        plan.pools.insert(id.clone(), pool_plan);
+        if self.bases.len() > resources.pools.len() {
+            self.bases.retain(|id, _| resources.pools.contains_key(id));
+            self.pools.retain(|id, _| resources.pools.contains_key(id));
+            self.nodes.retain(|id, _| resources.pools.contains_key(&id.resource));
+            self.parents.retain(|id, _| resources.pools.contains_key(&id.resource));
+        }
+        self
     }
-    plan
+
+    /// Takes out what was planned for a pool's edges.
+    fn take(&mut self, pool: &ResourceId) -> PlannedBefore {
+        PlannedBefore {
+            nodes: take_of(&mut self.nodes, pool),
+            parents: take_of(&mut self.parents, pool),
+        }
+    }
+
+    /// There is nowhere to pull from, by a person's will: the edges are told to pull nothing.
+    fn leave_nothing(&mut self, map: &FleetMap, id: &ResourceId, verdict: Verdict, before: &PlannedBefore) {
+        let nothing = before.same_as(DesiredPulls::default());
+        let nodes = map.nodes_of(id).map(|(node, _)| (node.clone(), nothing.clone()));
+        self.nodes.extend(nodes);
+        self.pools.insert(id.clone(), PoolPlan::empty(verdict));
+    }
+}
+
+/// Takes the entries of one resource's nodes out of a map.
+fn take_of<T>(map: &mut BTreeMap<NodeId, T>, resource: &ResourceId) -> BTreeMap<NodeId, T> {
+    let from = resource.node("");
+    let mut after = map.range(&from..).map(|(id, _)| id);
+    let after = after.find(|id| id.resource != *resource).cloned();
+    let range = (Included(from), after.map_or(Unbounded, Excluded));
+    map.extract_if(range, |_, _| true).collect()
 }
 
 /// The app that a pool's edges serve: its origin's. None while the way up to it is broken.
@@ -231,37 +277,33 @@ impl PoolPlan {
     fn empty(verdict: Verdict) -> Self {
         Self {
             verdict,
+            origin: None,
             streams: BTreeMap::new(),
         }
     }
 }
 
-impl Plan {
-    /// There is nowhere to pull from, by a person's will: the edges are told to pull nothing.
-    fn leave_nothing(&mut self, map: &FleetMap, id: &ResourceId, verdict: Verdict) {
-        let nodes = map
-            .nodes_of(id)
-            .map(|(node, _)| (node.clone(), DesiredPulls::default()));
-        self.nodes.extend(nodes);
-        self.pools.insert(id.clone(), PoolPlan::empty(verdict));
-    }
-}
-
 /// The streams that a pool should carry: those of its origin that every tier on the way lets through.
-fn streams(map: &FleetMap, id: &ResourceId, chain: &Chain<'_>, now: Instant) -> PoolPlan {
-    let health = map.health_of(chain.origin_id, now);
-    let published = map.published(chain.origin_id, now);
-    let mut streams: BTreeMap<String, u64> = published
+fn streams(id: &ResourceId, chain: &Chain<'_>, facts: &mut Facts<'_>) -> PoolPlan {
+    let map = facts.map;
+    let health = map.health_of(chain.origin_id, facts.now);
+    let mut streams: BTreeMap<String, u64> = facts
+        .published(chain.origin_id)
         .iter()
         .filter(|(name, _)| chain.lets_through(name))
         .map(|(name, stream)| (name.clone(), stream.epoch))
         .collect();
+    let plan = |verdict, streams| PoolPlan {
+        verdict,
+        origin: Some(chain.origin_id.clone()),
+        streams,
+    };
     if health == Health::Live {
         let verdict = match streams.len() > MAX_PULLS {
             true => Verdict::TooManyStreams,
             false => Verdict::Replicating,
         };
-        return PoolPlan { verdict, streams };
+        return plan(verdict, streams);
     }
     // The origin can't be asked. Its edges may well reach it, and end by themselves what is really gone.
     for (_, node) in map.nodes_of(id) {
@@ -270,86 +312,15 @@ fn streams(map: &FleetMap, id: &ResourceId, chain: &Chain<'_>, now: Instant) -> 
             .values()
             .filter(|stream| stream.state.source == StreamSource::Pull);
         for stream in held.filter(|stream| chain.lets_through(&stream.state.name)) {
-            streams.entry(stream.state.name.clone()).or_insert(stream.state.epoch);
+            let name = stream.state.name.to_string();
+            streams.entry(name).or_insert(stream.state.epoch);
         }
     }
     let verdict = match health {
         Health::Unheard if streams.is_empty() => Verdict::UpstreamUnheard,
         _ => Verdict::UpstreamSilent,
     };
-    PoolPlan { verdict, streams }
-}
-
-/// The edges of one pool while their sets are put together.
-struct Edges<'a> {
-    map: &'a FleetMap,
-    id: &'a ResourceId,
-    pool: &'a Pool,
-    now: Instant,
-    /// The streams are gathered from what edges hold: one that has not said what it holds is left as it is.
-    heard_only: bool,
-}
-
-impl Edges<'_> {
-    fn plan(
-        &self,
-        chain: &Chain<'_>,
-        streams: &BTreeMap<String, u64>,
-        resources: &Resources,
-        before: &Parents,
-        plan: &mut Plan,
-    ) {
-        let wanted = self.wanted(streams);
-        let upstream = match resources.pools.get(&self.pool.upstream) {
-            None => sources::Upstream::origin(self.map, chain, self.now),
-            Some(above) => {
-                let spread = spread::spread(self.map, &self.pool.upstream, above, &wanted, before, self.now);
-                sources::Upstream::pool(self.map, chain, above, spread)
-            }
-        };
-        for (node, names) in wanted {
-            let pulls = names.into_iter().map(|name| Pull {
-                sources: upstream.of_stream(&node, &name),
-                stream: name,
-            });
-            let desired = DesiredPulls {
-                pulls: pulls.filter(|pull| !pull.sources.is_empty()).collect(),
-                on_demand: self.on_demand(upstream.bases(&node)),
-            };
-            plan.nodes.insert(node, desired);
-        }
-        plan.parents.extend(upstream.into_parents());
-    }
-
-    /// The streams of each edge. One that drains keeps them while it serves anybody.
-    fn wanted(&self, streams: &BTreeMap<String, u64>) -> BTreeMap<NodeId, Vec<String>> {
-        let eager: Vec<String> = match self.pool.mode {
-            ReplicationMode::Eager => streams.keys().take(MAX_PULLS).cloned().collect(),
-            ReplicationMode::OnDemand => Vec::new(),
-        };
-        let left = |id: &NodeId| {
-            let node = self.map.node(id)?;
-            let figures = node.fresh_figures(self.now)?;
-            let draining = node.draining() && self.pool.draining.contains(id);
-            Some(draining && figures.viewers == 0 && figures.relays == 0)
-        };
-        self.map
-            .nodes_of(self.id)
-            .filter(|(_, node)| !self.heard_only || node.identity.is_some())
-            .map(|(id, _)| match left(id) {
-                Some(true) => (id.clone(), Vec::new()),
-                _ => (id.clone(), eager.clone()),
-            })
-            .collect()
-    }
-
-    fn on_demand(&self, upstreams: Vec<headwater_contract::Source>) -> Option<OnDemand> {
-        (!upstreams.is_empty()).then(|| OnDemand {
-            upstreams,
-            streams: self.pool.streams.clone(),
-            idle_timeout_seconds: self.pool.idle_timeout_seconds,
-        })
-    }
+    plan(verdict, streams)
 }
 
 fn matches_any(patterns: &[String], name: &str) -> bool {

@@ -15,6 +15,11 @@ pub(super) struct Learning {
 }
 
 impl Learning {
+    /// It has come to its end: nobody has to look who was heard.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
     /// True from the first look until every node that can be reached was heard, for [`LONGEST`] at most. Once false it
     /// stays so: a node that is silent later holds nobody up.
     pub(super) fn goes_on(&mut self, all_heard: bool, now: Instant) -> bool {
@@ -36,6 +41,7 @@ mod tests {
         let mut learning = Learning::default();
         assert!(learning.goes_on(false, now));
         assert!(!learning.goes_on(true, now));
+        assert!(learning.is_over(now));
         assert!(!learning.goes_on(false, now), "a node that comes later is no reason");
     }
 

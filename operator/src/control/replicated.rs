@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::nodes::Touched;
 use crate::fleet::ResourceId;
 use crate::fleet::map::FleetMap;
 use crate::replication::Plan;
@@ -32,25 +33,40 @@ impl Replicated {
         }
     }
 
-    /// Seconds that each of those took which are now playable on every ready edge that should have them.
-    pub(super) fn observe(&mut self, map: &FleetMap, plan: &Plan, now: Instant) -> Vec<f64> {
+    /// Seconds that each of those took which are now playable on every ready edge that should have them. Streams that did
+    /// not come up anywhere since the last call are not looked at.
+    pub(super) fn observe(&mut self, map: &FleetMap, plan: &Plan, touched: &Touched, now: Instant) -> Vec<f64> {
         let mut observed = Vec::new();
+        if self.pending.is_empty() {
+            return observed;
+        }
+        let mut pools: BTreeMap<&ResourceId, Vec<&ResourceId>> = BTreeMap::new();
+        for (id, plan) in &plan.pools {
+            if let Some(origin) = &plan.origin {
+                pools.entry(origin).or_default().push(id);
+            }
+        }
         self.pending.retain(|(origin, stream), pending| {
+            if !touched.has_stream(stream) {
+                return true;
+            }
             let waited = now.saturating_duration_since(pending.since);
-            if waited > GIVEN_UP || !map.published(origin, now).contains_key(stream) {
+            if waited > GIVEN_UP || !map.is_published(origin, stream, now) {
                 return false;
             }
-            let pools = plan
-                .pools
-                .iter()
-                .filter(|(_, plan)| plan.streams.get(stream) == Some(&pending.epoch));
-            let mut edges = pools
-                .flat_map(|(pool, _)| map.nodes_of(pool))
+            let planned = |pool: &&ResourceId| {
+                let plan = plan.pools.get(*pool);
+                plan.and_then(|plan| plan.streams.get(stream)) == Some(&pending.epoch)
+            };
+            let below = pools.get(origin).into_iter().flatten().copied();
+            let mut edges = below
+                .filter(planned)
+                .flat_map(|pool| map.nodes_of(pool))
                 .filter(|(_, node)| node.serves(now));
             let mut any = false;
             let everywhere = edges.all(|(_, node)| {
                 any = true;
-                let held = node.streams.get(stream);
+                let held = node.streams.get(&**stream);
                 held.is_some_and(|held| held.state.playable && held.state.epoch >= pending.epoch)
             });
             if any && everywhere {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Control, Now};
 use crate::autoscaling::verdict::Verdict;
@@ -20,7 +20,7 @@ pub struct Snapshot {
     /// The document of `/api/v1/fleet`.
     pub fleet: Fleet,
     /// The document of `/api/v1/targets`.
-    pub targets: Vec<Target>,
+    pub targets: Arc<Vec<Target>>,
     /// What was decided of each pool, and why.
     pub pools: BTreeMap<ResourceId, PoolReport>,
     /// The app of each origin, and whether publishers need a key.
@@ -59,6 +59,43 @@ pub struct PoolReport {
     pub failing_pull: Option<String>,
 }
 
+/// Longest time that a change waits for its report.
+const LONGEST: Duration = Duration::from_millis(250);
+/// A report may take one part in so many of the loop's time.
+const SHARE: u32 = 20;
+
+/// When reports are made: at once while nothing much happens, and in a burst no more often than the loop can afford.
+#[derive(Debug, Default)]
+pub(super) struct Reporting {
+    /// No report before this.
+    not_before: Option<Instant>,
+    /// Something happened that was not reported.
+    owed: bool,
+    /// The targets of the map's nodes, with [`crate::fleet::map::FleetMap::placed`] of which they are true.
+    targets: Option<(u64, Arc<Vec<Target>>)>,
+}
+
+impl Reporting {
+    /// A report may be made now; if not, it is owed.
+    pub(super) fn may(&mut self, now: Instant) -> bool {
+        self.owed = self.not_before.is_some_and(|at| now < at);
+        !self.owed
+    }
+
+    /// A report was made at `now` that took this long.
+    pub(super) fn took(&mut self, cost: Duration, now: Instant) {
+        self.not_before = Some(now + (cost * SHARE).min(LONGEST));
+    }
+
+    /// Waits until an owed report may be made; for ever while none is owed.
+    pub(super) async fn owed(&self) {
+        match self.not_before {
+            Some(at) if self.owed => tokio::time::sleep_until(at.into()).await,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
 impl<P: Platform> Control<P> {
     pub(super) fn report(&mut self, wishes: &Wishes, now: Now) {
         let mut resources = document::Resources::default();
@@ -78,7 +115,8 @@ impl<P: Platform> Control<P> {
                 Scaling::Auto(auto) => Some(auto),
                 Scaling::Fixed { .. } => None,
             };
-            let superseded = self.superseded.iter().filter(|node| node.resource == *id).count();
+            let superseded = self.superseded.range(id.node("")..);
+            let superseded = superseded.take_while(|node| node.resource == *id).count();
             let report = PoolReport {
                 verdict,
                 replication: self.plan.pools.get(id).map(|plan| plan.verdict),
@@ -100,11 +138,7 @@ impl<P: Platform> Control<P> {
         });
         let snapshot = Snapshot {
             fleet: document::fleet(&self.map, &resources, now.monotonic),
-            // A node without a process has no address to scrape.
-            targets: document::targets(&self.map)
-                .into_iter()
-                .filter(|target| target.targets.iter().all(|address| !address.is_empty()))
-                .collect(),
+            targets: self.targets(),
             pools,
             origins: origins.collect(),
             at: Some(Instant::now()),
@@ -121,6 +155,21 @@ impl<P: Platform> Control<P> {
             Some(format!("{} on {}: {}", pull.stream, id.name, pull.error))
         });
         failing.next()
+    }
+
+    fn targets(&mut self) -> Arc<Vec<Target>> {
+        let placed = self.map.placed();
+        if let Some((of, targets)) = &self.reporting.targets
+            && *of == placed
+        {
+            return targets.clone();
+        }
+        let targets = document::targets(&self.map);
+        // A node without a process has no address to scrape.
+        let reachable = |target: &Target| target.targets.iter().all(|address| !address.is_empty());
+        let targets: Arc<Vec<Target>> = Arc::new(targets.into_iter().filter(reachable).collect());
+        self.reporting.targets = Some((placed, targets.clone()));
+        targets
     }
 
     fn metrics_of(&self, snapshot: &Snapshot, now: Now) {

@@ -163,11 +163,7 @@ impl<P: Platform> Control<P> {
 
     /// The pool as platform and map know it.
     fn pool(&self, id: &ResourceId, now: Now) -> Pool {
-        let nodes = self.platform.nodes();
-        let (leaving, edges): (Vec<_>, Vec<_>) = nodes
-            .iter()
-            .filter(|facts| facts.id.resource == *id)
-            .partition(|facts| facts.leaving);
+        let (leaving, edges): (Vec<_>, Vec<_>) = self.nodes.of(id).iter().partition(|facts| facts.leaving);
         let load = |facts: &&NodeFacts| self.edge(facts, now).figures.map(|figures| figures.load_bps());
         Pool {
             replicas: self.platform.replicas(id),

@@ -2,69 +2,96 @@
 
 use headwater_contract::{Publishing, Pull, Pulls, Push, Source};
 
+use super::nodes::Touched;
 use super::{Control, Now};
 use crate::fleet::link::{Service, Wanted};
 use crate::fleet::{NodeId, ResourceId};
 use crate::platform::{NodeFacts, OriginWish, Platform, Wishes};
-use crate::replication::{self, plan};
+use crate::replication::{self, DesiredPulls};
 use crate::validate::ValidPool;
 
 impl<P: Platform> Control<P> {
     /// Plans who pulls what and tells every node what it is to do.
-    pub(super) fn steer(&mut self, wishes: &Wishes, now: Now) {
-        let nodes = self.platform.nodes();
-        let resources = self.resources(wishes, &nodes);
-        self.plan = plan(&self.map, &resources, &self.plan.parents, now.monotonic);
-        let heard = |facts: &NodeFacts| self.map.node(&facts.id).is_some_and(|node| node.identity.is_some());
-        let all_heard = nodes.iter().filter(|facts| facts.reach.is_some()).all(heard);
-        let learning = self.learning.goes_on(all_heard, now.monotonic);
-        for facts in &nodes {
+    ///
+    /// Only those of which something has changed: resources that are `touched`, and pools that were planned anew.
+    pub(super) fn steer(&mut self, wishes: &Wishes, mut touched: Touched, now: Now) {
+        if matches!(touched, Touched::All) {
+            self.resources = self.resources(wishes);
+        }
+        let before = std::mem::take(&mut self.plan);
+        self.plan = before.renew(&self.map, &self.resources, now.monotonic);
+        let mut learning = false;
+        if !self.learning.is_over(now.monotonic) {
+            let heard = |facts: &NodeFacts| self.map.node(&facts.id).is_some_and(|node| node.identity.is_some());
+            let all_heard = self.nodes.iter().filter(|facts| facts.reach.is_some()).all(heard);
+            learning = self.learning.goes_on(all_heard, now.monotonic);
+            // What was planned meanwhile is told to all at its end.
+            touched = Touched::All;
+        }
+        for id in &self.plan.renewed {
+            touched.add(id);
+        }
+        for (id, nodes) in self.nodes.by_resource().filter(|(id, _)| touched.has(id)) {
+            match wishes.origins.get(id) {
+                Some(origin) => {
+                    let (pulls, publishing) = (DesiredPulls::from(own_pulls(origin)), publishing(origin));
+                    self.tell_nodes(id, nodes, |_| (Some(pulls.clone()), Some(publishing.clone())));
+                }
+                None if learning => self.tell_nodes(id, nodes, |_| (None, None)),
+                None => self.tell_nodes(id, nodes, |node| (self.plan.nodes.get(node).cloned(), None)),
+            }
+        }
+        for id in wishes.pools.keys().filter(|id| touched.has(id)) {
+            let serves = |facts: &&NodeFacts| {
+                let node = self.map.node(&facts.id).filter(|node| node.serves(now.monotonic));
+                facts.drain.is_none() && !facts.leaving && facts.reach.is_some() && node.is_some()
+            };
+            let serving = self.nodes.of(id).iter().filter(serves);
+            let serving: Vec<NodeId> = serving.map(|facts| facts.id.clone()).collect();
+            self.platform.route(id, &serving);
+        }
+        let observed = self.replicated.observe(&self.map, &self.plan, &touched, now.monotonic);
+        for seconds in observed {
+            self.metrics.replication_seconds.observe(seconds);
+        }
+    }
+
+    /// Tells the nodes of one resource what they are to do.
+    fn tell_nodes(
+        &self,
+        resource: &ResourceId,
+        nodes: &[NodeFacts],
+        media: impl Fn(&NodeId) -> (Option<DesiredPulls>, Option<Publishing>),
+    ) {
+        let scales = self.platform.scales(resource);
+        for facts in nodes {
             let Some((_, link)) = self.links.get(&facts.id) else {
                 continue;
             };
-            let origin = wishes.origins.get(&facts.id.resource);
+            let (pulls, publishing) = media(&facts.id);
             link.want(Wanted {
-                pulls: match origin {
-                    Some(origin) => Some(own_pulls(origin)),
-                    None if learning => None,
-                    None => self.plan.nodes.get(&facts.id).map(|desired| desired.command()),
-                },
-                publishing: origin.map(publishing),
+                pulls,
+                publishing,
                 // Who runs a node drains it: a drain of somebody else's node is not ours to take back.
                 service: match facts.drain {
-                    _ if facts.leaving || !self.platform.scales(&facts.id.resource) => None,
+                    _ if facts.leaving || !scales => None,
                     Some(drain) if drain.held => Some(Service::Drain(drain.deadline)),
                     Some(_) => None,
                     None => Some(Service::Serve),
                 },
             });
         }
-        for pool in wishes.pools.keys() {
-            let serving: Vec<NodeId> = nodes
-                .iter()
-                .filter(|facts| facts.id.resource == *pool && facts.drain.is_none() && !facts.leaving)
-                .filter(|facts| facts.reach.is_some())
-                .filter(|facts| self.map.node(&facts.id).is_some_and(|node| node.serves(now.monotonic)))
-                .map(|facts| facts.id.clone())
-                .collect();
-            self.platform.route(pool, &serving);
-        }
-        let observed = self.replicated.observe(&self.map, &self.plan, now.monotonic);
-        for seconds in observed {
-            self.metrics.replication_seconds.observe(seconds);
-        }
     }
 
     /// What replication goes by, beside the map.
-    fn resources(&self, wishes: &Wishes, nodes: &[NodeFacts]) -> replication::Resources {
+    fn resources(&self, wishes: &Wishes) -> replication::Resources {
         let origin = |(id, wish): (&ResourceId, &OriginWish)| {
             let origin = replication::Origin::of(&wish.spec, self.platform.stable(id));
             (id.clone(), origin)
         };
         let pool = |(id, spec): (&ResourceId, &ValidPool)| {
-            let draining = nodes
-                .iter()
-                .filter(|facts| facts.id.resource == *id && (facts.drain.is_some() || facts.leaving));
+            let nodes = self.nodes.of(id).iter();
+            let draining = nodes.filter(|facts| facts.drain.is_some() || facts.leaving);
             let draining = draining.map(|facts| facts.id.clone()).collect();
             let pool = replication::Pool::of(spec, self.platform.stable(id), draining);
             (id.clone(), pool)

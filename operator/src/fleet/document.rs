@@ -7,7 +7,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::figures::{lag_ms, megabits, totals};
+use super::figures::{megabits, totals};
+pub use super::map::StreamList;
 use super::map::{FleetMap, Node};
 use super::{Addresses, NodeId, ResourceId};
 
@@ -134,7 +135,7 @@ pub struct EdgeEntry {
     /// `host:port` of its ops port.
     pub ops: String,
     /// Playable streams as `app/name`.
-    pub streams: Vec<String>,
+    pub streams: StreamList,
     /// Its viewers.
     pub viewers: u64,
     /// Megabits per second that it sends.
@@ -182,12 +183,18 @@ fn origin(map: &FleetMap, id: &ResourceId, addresses: &Addresses, now: Instant) 
 fn streams(node: &Node) -> Vec<StreamEntry> {
     let entry = |stream: &super::map::Stream| StreamEntry {
         app: app(node).to_owned(),
-        name: stream.state.name.clone(),
+        name: stream.state.name.to_string(),
         epoch: stream.state.epoch,
         viewers: stream.viewers,
         playable: stream.state.playable,
         bitrate_bps: stream.bitrate_bps,
-        codecs: stream.state.video.iter().chain(&stream.state.audio).cloned().collect(),
+        codecs: stream
+            .state
+            .video
+            .iter()
+            .chain(&stream.state.audio)
+            .map(|codec| codec.to_string())
+            .collect(),
         width: stream.state.width,
         height: stream.state.height,
         since: Some(stream.state.since),
@@ -210,11 +217,22 @@ fn pool(map: &FleetMap, id: &ResourceId, facts: &Pool, now: Instant) -> PoolEntr
         utilization_percent: facts
             .utilization_percent
             .map_or(0.0, |percent| (percent * 10.0).round() / 10.0),
-        edges: map.nodes_of(id).map(|(id, node)| edge(id, node, now)).collect(),
+        edges: edges(map, id, now),
     }
 }
 
-fn edge(id: &NodeId, node: &Node, now: Instant) -> EdgeEntry {
+fn edges(map: &FleetMap, id: &ResourceId, now: Instant) -> Vec<EdgeEntry> {
+    // Each is shown the list of the one before it, so that all share one while they carry the same.
+    let mut streams = StreamList::default();
+    map.nodes_of(id)
+        .map(|(id, node)| {
+            streams = node.stream_list(&streams);
+            edge(id, node, streams.clone(), now)
+        })
+        .collect()
+}
+
+fn edge(id: &NodeId, node: &Node, streams: StreamList, now: Instant) -> EdgeEntry {
     let suspect = node.identity.is_some() && node.fresh_figures(now).is_none();
     EdgeEntry {
         name: id.name.clone(),
@@ -224,15 +242,10 @@ fn edge(id: &NodeId, node: &Node, now: Instant) -> EdgeEntry {
         http: node.addresses.http.clone(),
         rtmp: node.addresses.rtmp.clone(),
         ops: node.addresses.ops.clone(),
-        streams: node
-            .streams
-            .values()
-            .filter(|stream| stream.state.playable)
-            .map(|stream| format!("{}/{}", app(node), stream.state.name))
-            .collect(),
+        streams,
         viewers: node.figures.viewers,
         outbound_mbps: megabits(node.figures.sent_bps),
-        lag_ms: lag_ms(node),
+        lag_ms: node.lag_ms,
         drain_deadline: node.figures.drain.as_ref().map(|drain| drain.deadline),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::ResourceId;
-use super::map::{FleetMap, Node};
+use super::map::FleetMap;
 
 /// What the nodes of one resource do together. Suspect nodes count for nothing but [`Totals::suspect`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,11 +38,6 @@ pub fn totals(map: &FleetMap, resource: &ResourceId, now: Instant) -> Totals {
         }
     }
     totals
-}
-
-/// The worst delay among a node's streams, milliseconds; none while no stream has a clock.
-pub fn lag_ms(node: &Node) -> Option<u64> {
-    node.streams.values().filter_map(|stream| stream.lag_ms).max()
 }
 
 /// Megabits per second to three places, as the documents write them.

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_contract::{EVENTS_PATH, Event, Publishing, Pulls};
+use headwater_contract::{EVENTS_PATH, Event, Publishing};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -28,6 +28,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
+use super::pull_set::PullSet;
 use plan::Boot;
 
 /// The bearer token of a node's control API. `Debug` redacts it.
@@ -69,7 +70,7 @@ pub struct LinkSettings {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
     /// The whole set of its pulls; `term` is filled in by the link.
-    pub pulls: Option<Pulls>,
+    pub pulls: Option<PullSet>,
     /// Who may publish to it; `term` is filled in by the link.
     pub publishing: Option<Publishing>,
     /// Whether it serves or drains.
@@ -130,6 +131,8 @@ enum Error {
 /// A node sends figures each second; this much silence means that the connection is dead.
 const SILENCE: Duration = Duration::from_secs(4);
 const ANSWER: Duration = Duration::from_secs(2);
+/// Read buffer of a connection, bytes; the head of an answer has to fit.
+const READ_BUFFER: usize = 8 * 1024;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 type HttpClient = Client<HttpConnector, Full<bytes::Bytes>>;
@@ -198,6 +201,8 @@ fn client() -> HttpClient {
     connector.set_nodelay(true);
     Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(1)
+        // Thousands of connections are open at a time, and what comes on them is short.
+        .http1_read_buf_exact_size(READ_BUFFER)
         .build(connector)
 }
 

@@ -6,14 +6,23 @@
 //! Bounds: at most [`MAX_NODES`] nodes and [`MAX_STREAMS`] streams a node; what comes beyond is left out and counted.
 
 mod events;
+mod revision;
+mod stream;
+mod stream_list;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use headwater_contract::{Event, NodeFigures, Role, StreamEnd, StreamState};
+use headwater_contract::{Event, NodeFigures, Role, StreamEnd};
 
 use super::{Addresses, NodeId, ResourceId};
+use revision::Revisions;
+pub use revision::{Revision, Standing};
+use stream::Words;
+pub use stream::{State, Stream};
+pub use stream_list::StreamList;
 
 /// A node that says nothing for this long is suspect. Nodes send figures every second.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(3);
@@ -69,33 +78,6 @@ pub enum Health {
     Suspect,
 }
 
-/// A stream as a node holds it, with its figures.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stream {
-    /// What the node says about it.
-    pub state: StreamState,
-    /// Viewers on this node.
-    pub viewers: u64,
-    /// Measured bit rate, bits per second.
-    pub bitrate_bps: u64,
-    /// Age of the newest unit against the origin's clock, milliseconds.
-    pub lag_ms: Option<u64>,
-    /// Frames lost upstream.
-    pub lost_units: u64,
-}
-
-impl From<StreamState> for Stream {
-    fn from(state: StreamState) -> Self {
-        Self {
-            state,
-            viewers: 0,
-            bitrate_bps: 0,
-            lag_ms: None,
-            lost_units: 0,
-        }
-    }
-}
-
 /// One node as the map knows it.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -106,9 +88,13 @@ pub struct Node {
     /// Its identity, after the first hello.
     pub identity: Option<Identity>,
     /// Its streams by name.
-    pub streams: BTreeMap<String, Stream>,
+    pub streams: BTreeMap<Arc<str>, Stream>,
     /// Its latest figures; their `streams` list is empty, since [`Node::streams`] holds it.
     pub figures: NodeFigures,
+    /// The worst delay among its streams, milliseconds; none while none has a clock.
+    pub lag_ms: Option<u64>,
+    /// The names of its playable streams, once somebody has asked for them since they changed.
+    list: OnceLock<StreamList>,
     /// When it was last heard from.
     heard: Option<Instant>,
     /// It has been reported by [`FleetMap::silent`] since it was last heard from.
@@ -138,6 +124,8 @@ impl Node {
             identity: None,
             streams: BTreeMap::new(),
             figures: NodeFigures::default(),
+            lag_ms: None,
+            list: OnceLock::new(),
             heard: None,
             reported: false,
         }
@@ -160,6 +148,13 @@ impl Node {
     /// Draining by its own word.
     pub fn draining(&self) -> bool {
         self.figures.drain.is_some()
+    }
+
+    /// The names of its playable streams: `like` itself if that says the same.
+    pub fn stream_list(&self, like: &StreamList) -> StreamList {
+        let app = self.identity.as_ref().map_or("", |identity| &identity.app);
+        let list = || StreamList::of(app, self.streams.values(), like);
+        self.list.get_or_init(list).clone()
     }
 
     /// Its figures, unless they are missing or stale.
@@ -188,8 +183,10 @@ struct Lost {
 pub struct FleetMap {
     nodes: BTreeMap<NodeId, Node>,
     /// Per origin, streams that were lost without an end. At most [`MAX_STREAMS`] each, dropped after [`KEEP_LOST`].
-    lost: BTreeMap<ResourceId, BTreeMap<String, Lost>>,
+    lost: BTreeMap<ResourceId, BTreeMap<Arc<str>, Lost>>,
     left_out: u64,
+    revisions: Revisions,
+    words: Words,
 }
 
 impl FleetMap {
@@ -197,8 +194,13 @@ impl FleetMap {
     pub fn track(&mut self, id: NodeId, addresses: Addresses) -> bool {
         let room = self.nodes.len() < MAX_NODES;
         match self.nodes.entry(id) {
-            Entry::Occupied(mut node) => node.get_mut().addresses = addresses,
+            Entry::Occupied(node) if node.get().addresses == addresses => {}
+            Entry::Occupied(mut node) => {
+                self.revisions.place(&node.key().resource);
+                node.get_mut().addresses = addresses;
+            }
             Entry::Vacant(slot) if room => {
+                self.revisions.place(&slot.key().resource);
                 slot.insert(Node::new(addresses));
             }
             Entry::Vacant(_) => {
@@ -213,6 +215,8 @@ impl FleetMap {
     pub fn forget(&mut self, id: &NodeId, now: Instant) {
         if let Some(node) = self.nodes.remove(id) {
             self.lose(id, node.streams, now);
+            self.revisions.place(&id.resource);
+            self.revisions.held(&id.resource);
         }
     }
 
@@ -220,6 +224,8 @@ impl FleetMap {
     pub fn forget_resource(&mut self, id: &ResourceId) {
         self.lost.remove(id);
         self.nodes.retain(|node, _| node.resource != *id);
+        self.revisions.place(id);
+        self.revisions.held(id);
     }
 
     /// The link to a node is gone. It turns suspect by its silence, so that a link that is back soon changes nothing.
@@ -243,7 +249,14 @@ impl FleetMap {
             Event::Hello(hello) => self.hello(id, hello, now),
             Event::StreamUp(state) => self.stream_up(id, state),
             Event::StreamDown(down) => self.stream_down(id, down, now),
-            Event::Figures(figures) => node.take_figures(figures).into_iter().collect(),
+            Event::Figures(figures) => {
+                let before = node.planned_as();
+                let change = node.take_figures(figures);
+                if node.planned_as() != before {
+                    self.revisions.shape(&id.resource);
+                }
+                change.into_iter().collect()
+            }
         }
     }
 
@@ -259,11 +272,17 @@ impl FleetMap {
         silent
     }
 
-    /// Drops what is remembered of lost streams for longer than [`KEEP_LOST`].
+    /// Drops what is remembered of lost streams for longer than [`KEEP_LOST`], and words that nobody says any more.
     pub fn expire(&mut self, now: Instant) {
         self.lost.retain(|_, streams| {
             streams.retain(|_, lost| now.saturating_duration_since(lost.at) < KEEP_LOST);
             !streams.is_empty()
+        });
+        self.words.sweep();
+        let (nodes, lost) = (&self.nodes, &self.lost);
+        self.revisions.keep(|id| {
+            let first = nodes.range(id.node("")..).next();
+            lost.contains_key(id) || first.is_some_and(|(node, _)| node.resource == *id)
         });
     }
 
@@ -315,6 +334,14 @@ impl FleetMap {
             }
         }
         published
+    }
+
+    /// One of [`FleetMap::published`] is of this name.
+    pub fn is_published(&self, resource: &ResourceId, name: &str, now: Instant) -> bool {
+        let counts = |at: Instant| now.saturating_duration_since(at) < KEEP_LOST;
+        let held = |node: &Node| node.heard.is_some_and(counts) && node.streams.contains_key(name);
+        let lost = || self.lost.get(resource).and_then(|lost| lost.get(name));
+        self.nodes_of(resource).any(|(_, node)| held(node)) || lost().is_some_and(|lost| counts(lost.at))
     }
 
     /// Nodes and streams left out since the start because a bound was met or a name broke the rules.

@@ -39,6 +39,11 @@ impl<'a> Chain<'a> {
         })
     }
 
+    /// The pools above it, the nearest first.
+    pub(super) fn above(&self) -> impl Iterator<Item = &'a Pool> {
+        self.pools.iter().skip(1).copied()
+    }
+
     /// Every tier's patterns let this stream through.
     pub(super) fn lets_through(&self, name: &str) -> bool {
         self.pools.iter().all(|pool| matches_any(&pool.streams, name))

@@ -1,95 +1,133 @@
 //! Where a stream can be pulled from, in the order in which it is tried.
 
-use std::time::Instant;
+use std::rc::Rc;
 
 use headwater_contract::Source;
 
+use super::basis::Facts;
 use super::chain::Chain;
-use super::spread::{Parents, Spread};
+use super::spread::{Parents, Spread, Tried};
 use super::{Carriers, Pool};
 use crate::fleet::map::{FleetMap, Health};
 use crate::fleet::{Addresses, NodeId};
 
-/// The upstream of one pool.
-pub(super) struct Upstream<'a> {
-    map: &'a FleetMap,
-    app: &'a str,
-    stable: &'a Addresses,
-    tier: Tier,
+/// The upstream of one pool, or of one edge of it.
+pub(super) trait Upstream {
+    /// Sources of one stream.
+    fn of_stream(&self, stream: &str) -> Vec<Source>;
+
+    /// Base URLs for pulls on demand.
+    fn bases(&self) -> Vec<Source>;
 }
 
-enum Tier {
-    /// Any node of an origin may take the stream in next, so that all are named; those that hold it come first.
-    Origin {
-        carriers: Carriers,
-        /// Nodes in order of trust, with their health.
-        nodes: Vec<(NodeId, Health)>,
-    },
-    /// Each pull has its own parent.
-    Pool(Spread),
+/// Any node of an origin may take the stream in next, so that all are named; those that hold it come first. The same for
+/// every edge.
+pub(super) struct OriginTier<'a> {
+    writer: Writer<'a>,
+    carriers: Rc<Carriers>,
+    /// Live nodes in order of trust.
+    live: Vec<&'a NodeId>,
+    /// The others, tried after the stable address.
+    other: Vec<&'a NodeId>,
 }
 
-impl<'a> Upstream<'a> {
-    pub(super) fn origin(map: &'a FleetMap, chain: &Chain<'a>, now: Instant) -> Self {
+impl<'a> OriginTier<'a> {
+    pub(super) fn new(chain: &Chain<'a>, facts: &mut Facts<'a>) -> Self {
+        let (map, now) = (facts.map, facts.now);
         let mut nodes: Vec<_> = map
             .nodes_of(chain.origin_id)
-            .map(|(id, node)| (node.health(now), !node.figures.ready || node.draining(), id.clone()))
+            .map(|(id, node)| (node.health(now), !node.figures.ready || node.draining(), id))
             .collect();
         nodes.sort();
+        let (live, other): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|(health, ..)| *health == Health::Live);
+        let ids = |nodes: Vec<(Health, bool, &'a NodeId)>| nodes.into_iter().map(|(.., id)| id).collect();
         Self {
-            map,
-            app: &chain.origin.app,
-            stable: &chain.origin.stable,
-            tier: Tier::Origin {
-                carriers: map.published(chain.origin_id, now),
-                nodes: nodes.into_iter().map(|(health, _, id)| (id, health)).collect(),
+            writer: Writer {
+                map,
+                app: &chain.origin.app,
+                stable: &chain.origin.stable,
             },
+            carriers: facts.published(chain.origin_id),
+            live: ids(live),
+            other: ids(other),
         }
     }
+}
 
-    pub(super) fn pool(map: &'a FleetMap, chain: &Chain<'a>, above: &'a Pool, spread: Spread) -> Self {
+impl Upstream for OriginTier<'_> {
+    fn of_stream(&self, stream: &str) -> Vec<Source> {
+        let carriers = self.carriers.get(stream);
+        let holds = |id: &NodeId| carriers.is_some_and(|published| published.on.contains(id));
+        let (mut first, rest): (Vec<&NodeId>, Vec<_>) = self.live.iter().partition(|id| holds(id));
+        first.extend(rest);
+        self.writer.sources(&first, &self.other, Some(stream))
+    }
+
+    fn bases(&self) -> Vec<Source> {
+        self.writer.sources(&self.live, &self.other, None)
+    }
+}
+
+/// Each pull from a pool has its own parent.
+pub(super) struct PoolTier<'a> {
+    writer: Writer<'a>,
+    spread: Spread,
+}
+
+/// A pool as one edge sees it.
+pub(super) struct PoolTierOf<'a> {
+    writer: &'a Writer<'a>,
+    tried: Tried<'a>,
+}
+
+impl<'a> PoolTier<'a> {
+    pub(super) fn new(map: &'a FleetMap, chain: &Chain<'a>, above: &'a Pool, spread: Spread) -> Self {
         Self {
-            map,
-            app: &chain.origin.app,
-            stable: &above.stable,
-            tier: Tier::Pool(spread),
+            writer: Writer {
+                map,
+                app: &chain.origin.app,
+                stable: &above.stable,
+            },
+            spread,
         }
     }
 
-    /// Sources of one stream for one edge.
-    pub(super) fn of_stream(&self, edge: &NodeId, stream: &str) -> Vec<Source> {
-        self.sources(self.nodes(edge, stream), Some(stream))
-    }
-
-    /// Base URLs for pulls on demand. Ranked by the edge's name alone, so that edges differ in whom they ask first.
-    pub(super) fn bases(&self, edge: &NodeId) -> Vec<Source> {
-        self.sources(self.nodes(edge, ""), None)
+    pub(super) fn of(&self, edge: &NodeId) -> PoolTierOf<'_> {
+        PoolTierOf {
+            writer: &self.writer,
+            tried: self.spread.of(edge),
+        }
     }
 
     pub(super) fn into_parents(self) -> Parents {
-        match self.tier {
-            Tier::Origin { .. } => Parents::new(),
-            Tier::Pool(spread) => spread.parents,
-        }
+        self.spread.parents
+    }
+}
+
+impl Upstream for PoolTierOf<'_> {
+    fn of_stream(&self, stream: &str) -> Vec<Source> {
+        self.writer.sources(&self.tried.by(stream), &[], Some(stream))
     }
 
-    /// Nodes to try before the stable address, and after it.
-    fn nodes(&self, edge: &NodeId, stream: &str) -> (Vec<&NodeId>, Vec<&NodeId>) {
-        let (carriers, nodes) = match &self.tier {
-            Tier::Pool(spread) => return (spread.tried(edge, stream), Vec::new()),
-            Tier::Origin { carriers, nodes } => (carriers.get(stream), nodes),
-        };
-        let holds = |id: &NodeId| carriers.is_some_and(|published| published.on.contains(id));
-        let (live, other): (Vec<_>, Vec<_>) = nodes.iter().partition(|(_, health)| *health == Health::Live);
-        let (mut first, rest): (Vec<_>, Vec<_>) = live.into_iter().map(|(id, _)| id).partition(|id| holds(id));
-        first.extend(rest);
-        (first, other.into_iter().map(|(id, _)| id).collect())
+    /// Ranked by the edge's name alone, so that edges differ in whom they ask first.
+    fn bases(&self) -> Vec<Source> {
+        self.writer.sources(&self.tried.by(""), &[], None)
     }
+}
 
-    fn sources(&self, (before, after): (Vec<&NodeId>, Vec<&NodeId>), stream: Option<&str>) -> Vec<Source> {
-        let addresses = |id: &NodeId| self.map.node(id).map(|node| &node.addresses);
-        let before = before.into_iter().filter_map(addresses);
-        let after = after.into_iter().filter_map(addresses);
+/// Writes the sources down.
+pub(super) struct Writer<'a> {
+    map: &'a FleetMap,
+    app: &'a str,
+    stable: &'a Addresses,
+}
+
+impl Writer<'_> {
+    /// The nodes to try before the stable address, that, and the nodes after it.
+    fn sources(&self, before: &[&NodeId], after: &[&NodeId], stream: Option<&str>) -> Vec<Source> {
+        let addresses = |id: &&NodeId| self.map.node(id).map(|node| &node.addresses);
+        let before = before.iter().filter_map(addresses);
+        let after = after.iter().filter_map(addresses);
         let mut sources: Vec<Source> = Vec::new();
         for addresses in before.chain([self.stable]).chain(after) {
             if addresses.rtmp.is_empty() {
@@ -100,16 +138,16 @@ impl<'a> Upstream<'a> {
                 sources.push(source);
             }
         }
+        sources.shrink_to_fit();
         sources
     }
 }
 
 fn source(addresses: &Addresses, app: &str, stream: Option<&str>) -> Source {
-    let mut url = format!("rtmp://{}/{app}", addresses.rtmp);
-    if let Some(stream) = stream {
-        url.push('/');
-        url.push_str(stream);
-    }
+    let url = match stream {
+        None => format!("rtmp://{}/{app}", addresses.rtmp),
+        Some(stream) => format!("rtmp://{}/{app}/{stream}", addresses.rtmp),
+    };
     Source {
         url,
         http: (!addresses.http.is_empty()).then(|| format!("http://{}", addresses.http)),

@@ -5,24 +5,24 @@
 //! loss of a parent moves only its own pulls, and a new parent takes only what the others have too much of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Pool;
+use super::edges::Wanted;
 use crate::fleet::map::{FleetMap, Health, Node};
 use crate::fleet::{NodeId, ResourceId};
 
 /// For each edge of a pool below another pool, and each of its streams, the edge above that it pulls from.
-pub type Parents = BTreeMap<NodeId, BTreeMap<String, NodeId>>;
+pub type Parents = BTreeMap<NodeId, BTreeMap<Arc<str>, Arc<NodeId>>>;
 
-/// Sources that a pull names before the stable address.
-const RANKED: usize = 2;
 /// A parent takes at most this many percent of an even share.
 const BOUND_PERCENT: usize = 125;
 
 /// The spread of one pool.
 pub(super) struct Spread {
     /// Parents that are fit, in order of id.
-    fit: Vec<NodeId>,
+    fit: Vec<Arc<NodeId>>,
     pub(super) parents: Parents,
 }
 
@@ -31,7 +31,7 @@ pub(super) fn spread(
     map: &FleetMap,
     above_id: &ResourceId,
     above: &Pool,
-    wanted: &BTreeMap<NodeId, Vec<String>>,
+    wanted: &Wanted<'_>,
     before: &Parents,
     now: Instant,
 ) -> Spread {
@@ -40,59 +40,81 @@ pub(super) fn spread(
     if fit.is_empty() {
         return Spread { fit, parents };
     }
-    let total: usize = wanted.values().map(Vec::len).sum();
+    let total: usize = wanted.values().map(|streams| streams.len()).sum();
     let bound = (total * BOUND_PERCENT).div_ceil(fit.len() * 100).max(1);
-    let mut load: BTreeMap<&NodeId, usize> = fit.iter().map(|parent| (parent, 0)).collect();
+    let mut load = vec![0; fit.len()];
 
-    let mut homeless = Vec::new();
+    let mut homeless: Vec<(&NodeId, Vec<&Arc<str>>)> = Vec::new();
     for (child, streams) in wanted {
-        for stream in streams {
-            let held = before.get(child).and_then(|held| held.get(stream));
-            match held.and_then(|parent| load.get_mut(parent).map(|load| (parent, load))) {
-                Some((parent, load)) if *load < bound => {
-                    *load += 1;
-                    parents
-                        .entry(child.clone())
-                        .or_default()
-                        .insert(stream.clone(), parent.clone());
+        let held = before.get(*child);
+        let mut placed = BTreeMap::new();
+        let mut left = Vec::new();
+        for stream in *streams {
+            let parent = held.and_then(|held| held.get(stream));
+            match parent.and_then(|parent| fit.binary_search(parent).ok()) {
+                Some(at) if load[at] < bound => {
+                    load[at] += 1;
+                    placed.insert(stream.clone(), fit[at].clone());
                 }
-                _ => homeless.push((child, stream)),
+                _ => left.push(stream),
             }
         }
-    }
-    for (child, stream) in homeless {
-        let ranked = ranked(&fit, child, stream);
-        // There is always room: the bounds of all parents together exceed the number of pulls.
-        let Some(parent) = ranked
-            .into_iter()
-            .find(|parent| load.get(parent).is_some_and(|load| *load < bound))
-        else {
-            continue;
-        };
-        if let Some(load) = load.get_mut(parent) {
-            *load += 1;
+        if !left.is_empty() {
+            homeless.push((child, left));
         }
-        parents
-            .entry(child.clone())
-            .or_default()
-            .insert(stream.clone(), parent.clone());
+        if !placed.is_empty() {
+            parents.insert((*child).clone(), placed);
+        }
+    }
+    for (child, streams) in homeless {
+        let ranking = Ranking::new(&fit, child);
+        let placed = parents.entry(child.clone()).or_default();
+        for stream in streams {
+            // There is always room: the bounds of all parents together exceed the number of pulls.
+            let Some(at) = ranking.first(stream, |at| load[at] < bound) else {
+                continue;
+            };
+            load[at] += 1;
+            placed.insert(stream.clone(), fit[at].clone());
+        }
     }
     Spread { fit, parents }
 }
 
+/// The parents that an edge's pulls try.
+pub(super) struct Tried<'a> {
+    spread: &'a Spread,
+    own: Option<&'a BTreeMap<Arc<str>, Arc<NodeId>>>,
+    ranking: Ranking,
+}
+
 impl Spread {
-    /// The parents that this pull tries, its own first.
-    pub(super) fn tried(&self, child: &NodeId, stream: &str) -> Vec<&NodeId> {
-        let own = self.parents.get(child).and_then(|streams| streams.get(stream));
-        let others = ranked(&self.fit, child, stream)
-            .into_iter()
-            .filter(|parent| Some(*parent) != own);
-        own.into_iter().chain(others).take(RANKED).collect()
+    /// The parents that this edge's pulls try.
+    pub(super) fn of(&self, child: &NodeId) -> Tried<'_> {
+        Tried {
+            spread: self,
+            own: self.parents.get(child),
+            ranking: Ranking::new(&self.fit, child),
+        }
+    }
+}
+
+impl Tried<'_> {
+    /// The two parents that a pull names before the stable address, its own first.
+    pub(super) fn by(&self, stream: &str) -> Vec<&NodeId> {
+        let fit = &self.spread.fit;
+        let own = self.own.and_then(|streams| streams.get(stream));
+        let first = match own {
+            Some(own) => fit.binary_search(own).ok(),
+            None => self.ranking.first(stream, |_| true),
+        };
+        let second = self.ranking.first(stream, |at| Some(at) != first);
+        first.into_iter().chain(second).map(|at| &*fit[at]).collect()
     }
 }
 
 /// The best kind of parent that there is: serving ones, else those that are starting, else those that drain.
-fn fit(map: &FleetMap, id: &ResourceId, pool: &Pool, now: Instant) -> Vec<NodeId> {
+fn fit(map: &FleetMap, id: &ResourceId, pool: &Pool, now: Instant) -> Vec<Arc<NodeId>> {
     let rank = |id: &NodeId, node: &Node| match node.health(now) {
         Health::Live if node.draining() || pool.draining.contains(id) => Some(2),
         Health::Live if node.figures.ready => Some(0),
@@ -107,27 +129,43 @@ fn fit(map: &FleetMap, id: &ResourceId, pool: &Pool, now: Instant) -> Vec<NodeId
     ranked
         .into_iter()
         .filter(|(rank, _)| Some(*rank) == best)
-        .map(|(_, id)| id.clone())
+        .map(|(_, id)| Arc::new(id.clone()))
         .collect()
 }
 
-fn ranked<'a>(fit: &'a [NodeId], child: &NodeId, stream: &str) -> Vec<&'a NodeId> {
-    let mut ranked: Vec<_> = fit
-        .iter()
-        .map(|parent| (weight(parent, child, stream), parent))
-        .collect();
-    ranked.sort();
-    ranked.into_iter().map(|(_, parent)| parent).collect()
+/// Ranks the parents of one child by a hash of their names and the stream's: FNV-1a with a final mix, the same on every
+/// machine and in every release, unlike the standard library's hashers.
+struct Ranking {
+    /// The hashes so far of all but the stream's name, in the parents' order.
+    begun: Vec<u64>,
 }
 
-/// FNV-1a with a final mix: the same on every machine and in every release, unlike the standard library's hashers.
-fn weight(parent: &NodeId, child: &NodeId, stream: &str) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for part in [&*parent.resource.namespace, &parent.name, &child.name, stream] {
-        for byte in part.bytes().chain([0]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+impl Ranking {
+    fn new(fit: &[Arc<NodeId>], child: &NodeId) -> Self {
+        let begun = |parent: &Arc<NodeId>| {
+            let parts = [&*parent.resource.namespace, &parent.name, &child.name];
+            parts.into_iter().fold(0xcbf2_9ce4_8422_2325, fnv)
+        };
+        Self {
+            begun: fit.iter().map(begun).collect(),
         }
     }
+
+    /// The parent that ranks first for a stream among those that `may` take it.
+    fn first(&self, stream: &str, may: impl Fn(usize) -> bool) -> Option<usize> {
+        let candidates = (0..self.begun.len()).filter(|at| may(*at));
+        candidates.min_by_key(|at| (mixed(fnv(self.begun[*at], stream)), *at))
+    }
+}
+
+fn fnv(hash: u64, part: &str) -> u64 {
+    let bytes = part.bytes().chain([0]);
+    bytes.fold(hash, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn mixed(mut hash: u64) -> u64 {
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^= hash >> 33;

@@ -117,7 +117,12 @@ async fn send(settings: &LinkSettings, client: &HttpClient, command: &Command) -
                 term,
                 deadline: *deadline,
             };
-            request(settings, Method::PUT, DRAIN_PATH, Some(serde_json::to_vec(&drain)?))
+            request(
+                settings,
+                Method::PUT,
+                DRAIN_PATH,
+                Some(serde_json::to_vec(&drain)?.into()),
+            )
         }
         Command::Serve => {
             let path = format!("{DRAIN_PATH}?term={}", settings.term);
@@ -127,13 +132,9 @@ async fn send(settings: &LinkSettings, client: &HttpClient, command: &Command) -
             let mut publishing = publishing.clone();
             publishing.term = term;
             let body = serde_json::to_vec(&publishing)?;
-            request(settings, Method::PUT, PUBLISHING_PATH, Some(body))
+            request(settings, Method::PUT, PUBLISHING_PATH, Some(body.into()))
         }
-        Command::Pulls(pulls) => {
-            let mut pulls = pulls.clone();
-            pulls.term = term;
-            request(settings, Method::PUT, PULLS_PATH, Some(serde_json::to_vec(&pulls)?))
-        }
+        Command::Pulls(pulls) => request(settings, Method::PUT, PULLS_PATH, Some(pulls.body(settings.term)?)),
     };
     exchange(client, request?).await
 }
@@ -144,7 +145,7 @@ async fn ask_to_move(settings: &LinkSettings, client: &HttpClient, viewers: u32)
         viewers,
     };
     let body = serde_json::to_vec(&order)?;
-    exchange(client, request(settings, Method::POST, MOVE_PATH, Some(body))?).await
+    exchange(client, request(settings, Method::POST, MOVE_PATH, Some(body.into()))?).await
 }
 
 /// One request and its answer; only a 2xx is an acknowledgement.
@@ -178,7 +179,7 @@ pub(super) fn request(
     settings: &LinkSettings,
     method: Method,
     path: &str,
-    body: Option<Vec<u8>>,
+    body: Option<Bytes>,
 ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
     let mut request = Request::builder()
         .method(method)
@@ -187,7 +188,7 @@ pub(super) fn request(
     if body.is_some() {
         request = request.header(header::CONTENT_TYPE, "application/json");
     }
-    request.body(Full::new(Bytes::from(body.unwrap_or_default())))
+    request.body(Full::new(body.unwrap_or_default()))
 }
 
 /// An error with its causes on one line; the outer one of an HTTP client says little.

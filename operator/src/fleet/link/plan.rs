@@ -1,9 +1,10 @@
 //! Which command a node needs next: pure, from what is wanted and what it has acknowledged.
 
-use headwater_contract::{NodeHello, Publishing, Pulls};
+use headwater_contract::{NodeHello, Publishing};
 use jiff::Timestamp;
 
 use super::{Service, Wanted};
+use crate::fleet::pull_set::PullSet;
 
 /// The incarnation of a node as its last hello told it.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +27,7 @@ impl Boot {
 #[derive(Debug, Default)]
 pub(super) struct Acknowledged {
     boot: Option<String>,
-    pulls: Option<Pulls>,
+    pulls: Option<PullSet>,
     publishing: Option<Publishing>,
     service: Option<Service>,
 }
@@ -37,7 +38,7 @@ pub(super) enum Command {
     Drain(Timestamp),
     Serve,
     Publishing(Publishing),
-    Pulls(Pulls),
+    Pulls(PullSet),
 }
 
 impl Acknowledged {
@@ -111,7 +112,7 @@ mod tests {
 
     fn wanted() -> Wanted {
         Wanted {
-            pulls: Some(Pulls::default()),
+            pulls: Some(PullSet::default()),
             publishing: None,
             service: Some(Service::Serve),
         }
@@ -127,7 +128,7 @@ mod tests {
         let mut acknowledged = Acknowledged::default();
         acknowledged.meet(&boot("one", None));
         let command = acknowledged.next(&wanted()).unwrap();
-        assert_eq!(command, Command::Pulls(Pulls::default()));
+        assert_eq!(command, Command::Pulls(PullSet::default()));
         acknowledged.record(command);
         assert_eq!(acknowledged.next(&wanted()), None);
         acknowledged.meet(&boot("one", None));
@@ -159,15 +160,15 @@ mod tests {
     fn what_was_sent_without_an_answer_is_taken_back_by_a_command() {
         let mut acknowledged = Acknowledged::default();
         acknowledged.meet(&boot("one", None));
-        acknowledged.record(Command::Pulls(Pulls::default()));
+        acknowledged.record(Command::Pulls(PullSet::default()));
         acknowledged.doubt(&Command::Drain(Timestamp::UNIX_EPOCH));
         assert_eq!(acknowledged.next(&wanted()), Some(Command::Serve));
         acknowledged.record(Command::Serve);
-        acknowledged.doubt(&Command::Pulls(Pulls {
+        acknowledged.doubt(&Command::Pulls(PullSet::from(headwater_contract::Pulls {
             term: Some(1),
-            ..Pulls::default()
-        }));
-        assert_eq!(acknowledged.next(&wanted()), Some(Command::Pulls(Pulls::default())));
+            ..Default::default()
+        })));
+        assert_eq!(acknowledged.next(&wanted()), Some(Command::Pulls(PullSet::default())));
     }
 
     #[test]

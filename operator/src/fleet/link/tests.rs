@@ -46,7 +46,7 @@ fn is_hello(notice: &Notice) -> bool {
 
 fn pulls(stream: &str) -> Wanted {
     Wanted {
-        pulls: Some(Pulls {
+        pulls: Some(PullSet::from(Pulls {
             pulls: vec![Pull {
                 stream: stream.into(),
                 sources: vec![Source {
@@ -55,7 +55,7 @@ fn pulls(stream: &str) -> Wanted {
                 }],
             }],
             ..Default::default()
-        }),
+        })),
         publishing: None,
         service: Some(Service::Serve),
     }

@@ -1,7 +1,7 @@
 //! Tests of the fleet map.
 
 use super::*;
-use headwater_contract::{DrainState, NodeHello, StreamDown, StreamFigures, StreamSource};
+use headwater_contract::{DrainState, NodeHello, StreamDown, StreamFigures, StreamSource, StreamState};
 
 fn t(start: Instant, millis: u64) -> Instant {
     start + Duration::from_millis(millis)

@@ -9,7 +9,7 @@ fn view() -> View {
     let edge = |name: &str, mbps| EdgeEntry {
         name: name.into(),
         ready: true,
-        streams: vec!["live/cam1".into()],
+        streams: vec!["live/cam1".to_owned()].into(),
         viewers: 3,
         outbound_mbps: mbps,
         lag_ms: Some(12),
