@@ -75,7 +75,7 @@ async fn a_service_leads_to_ready_pods_only(space: Space) {
         .wait("Pod", &name(&pod), LONG, "is unready", unready)
         .await
         .unwrap();
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
     wait_until(LONG, "nobody is behind the Service", || async {
         match http::get(&url).await {
             Ok(answer) => Err(answer.status),

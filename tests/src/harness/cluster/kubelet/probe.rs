@@ -10,8 +10,8 @@ use crate::harness::http;
 
 /// Time between two questions.
 const PERIOD: Duration = Duration::from_millis(200);
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest wait for an answer: a refusal counts at once, silence only when it is longer than a busy machine's.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks, and remembers the last answer for a while.
 pub(super) struct Probe {
