@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod definitions;
+mod fleet;
 mod pods;
 mod servers;
 mod surface;
@@ -18,7 +19,13 @@ use serde_json::{Value, json};
 const LONG: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
-    let modules = [definitions::cases(), surface::cases(), pods::cases(), servers::cases()];
+    let modules = [
+        definitions::cases(),
+        surface::cases(),
+        pods::cases(),
+        servers::cases(),
+        fleet::cases(),
+    ];
     suite::main("cluster", modules.into_iter().flatten().collect())
 }
 
