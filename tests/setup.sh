@@ -37,6 +37,11 @@ else
 fi
 [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] || missing+=(libnginx-mod-rtmp)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+# The cluster tests need a store beside the API server; without that they are skipped.
+assets=${KUBEBUILDER_ASSETS:-/usr/local/kubebuilder/bin}
+if [ -x "$assets/kube-apiserver" ] && [ ! -x "$assets/etcd" ]; then
+    command -v etcd >/dev/null || missing+=(etcd-server)
+fi
 [ -n "$(fc-list 2>/dev/null | head -n 1)" ] || missing+=(fontconfig fonts-dejavu-core)
 
 if [ ${#missing[@]} -gt 0 ]; then
@@ -50,7 +55,7 @@ if [ ${#missing[@]} -gt 0 ]; then
         }
         as_root=(sudo)
     fi
-    # The tests start their own nginx on their own ports: the package's service is not wanted on port 80.
+    # The tests start their own nginx and etcd on their own ports: the packages' services are not wanted.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $policy >/dev/null

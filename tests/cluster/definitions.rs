@@ -1,7 +1,6 @@
-//! The resource definitions as the API server holds them to be: rules, strict fields, defaults, columns, scale, explanations.
+//! What the API server takes and refuses by the resource definitions: rules, unknown fields, bounds, defaults.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use e2e::harness::cluster::objects::documents;
 use e2e::harness::cluster::{Case, Space};
@@ -15,27 +14,21 @@ pub fn cases() -> Vec<Case> {
             every_rule_is_refused_with_its_message,
             the_kind_of_an_upstream_stays,
             an_unknown_field_is_refused,
-            what_is_not_said_has_its_default,
-            people_see_the_columns,
-            a_pool_is_scaled_through_its_subresource,
-            a_status_is_written_apart_from_the_spec,
-            short_names_and_the_category_are_served,
-            every_example_is_taken_and_applied_twice_changes_nothing;
-        Kubectl:
-            explain_reads_like_documentation,
-            kubectl_lists_both_kinds_by_their_category
+            what_is_not_said_has_its_default
     ]
 }
 
 const VERSION: &str = "headwater.dev/v1alpha1";
 
-fn pool(name: &str, spec: Value) -> Value {
+/// A resource with this spec.
+pub fn pool(name: &str, spec: Value) -> Value {
     let mut all = json!({"upstream": {"kind": "StreamOrigin", "name": "main"}});
     merge(&mut all, spec);
     json!({"apiVersion": VERSION, "kind": "EdgePool", "metadata": {"name": name}, "spec": all})
 }
 
-fn origin(name: &str, spec: Value) -> Value {
+/// A resource with this spec.
+pub fn origin(name: &str, spec: Value) -> Value {
     json!({"apiVersion": VERSION, "kind": "StreamOrigin", "metadata": {"name": name}, "spec": spec})
 }
 
@@ -54,18 +47,20 @@ struct Rule {
     message: String,
 }
 
-fn definitions() -> Vec<Value> {
+/// The committed definitions.
+pub fn definitions() -> Vec<Value> {
     let files = ["edgepools.yaml", "streamorigins.yaml"];
     let texts = files.map(|file| std::fs::read_to_string(root().join("crds").join(file)).unwrap());
     texts.iter().flat_map(|text| documents(text).unwrap()).collect()
 }
 
-fn schema(definition: &Value) -> &Value {
+/// Schema of a definition.
+pub fn schema(definition: &Value) -> &Value {
     &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 }
 
 /// Every schema below this one, with where it stands.
-fn walk<'a>(schema: &'a Value, at: &str, found: &mut Vec<(String, &'a Value)>) {
+pub fn walk<'a>(schema: &'a Value, at: &str, found: &mut Vec<(String, &'a Value)>) {
     found.push((at.to_owned(), schema));
     for (name, below) in schema["properties"].as_object().into_iter().flatten() {
         walk(below, format!("{at}.{name}").trim_start_matches('.'), found);
@@ -239,199 +234,4 @@ async fn what_is_not_said_has_its_default(space: Space) {
     let origin = space.apply_one(origin("main", json!({}))).await.unwrap();
     assert_eq!(origin["spec"]["app"], "live");
     assert_eq!(origin["spec"]["publish"]["onConflict"], "Reject");
-}
-
-async fn people_see_the_columns(space: Space) {
-    space.apply_one(pool("web", json!({}))).await.unwrap();
-    space.apply_one(origin("main", json!({}))).await.unwrap();
-    let ready = json!([{
-        "type": "Ready", "status": "False", "reason": "UpstreamNotFound", "message": "there is no StreamOrigin main",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }]);
-    let status =
-        json!({"desiredReplicas": 3, "readyReplicas": 2, "viewers": 17, "outboundMbps": 40, "conditions": ready});
-    space
-        .patch_sub("EdgePool", "web", "status", json!({"status": status}))
-        .await
-        .unwrap();
-    let pools = space.table("EdgePool").await.unwrap();
-    let shown = |priority: i64| -> Vec<&str> {
-        let columns = pools.columns.iter().filter(|(_, of)| *of == priority);
-        columns.map(|(name, _)| name.as_str()).collect()
-    };
-    assert_eq!(shown(0), ["Name", "Desired", "Up", "Viewers", "Mbps", "Ready", "Age"]);
-    assert_eq!(shown(1), ["Load%", "Upstream", "Play", "Reason"]);
-    for (column, cell) in [
-        ("Name", "web"),
-        ("Desired", "3"),
-        ("Up", "2"),
-        ("Viewers", "17"),
-        ("Ready", "False"),
-        ("Upstream", "main"),
-        ("Reason", "there is no StreamOrigin main"),
-    ] {
-        assert_eq!(pools.cell(0, column).as_deref(), Some(cell), "{column}");
-    }
-    let origins = space.table("StreamOrigin").await.unwrap();
-    let names: Vec<&str> = origins.columns.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(
-        names,
-        ["Name", "Streams", "Ready", "Publish", "Age", "Secured", "Reason"]
-    );
-}
-
-async fn a_pool_is_scaled_through_its_subresource(space: Space) {
-    space.apply_one(pool("web", json!({}))).await.unwrap();
-    let status = json!({"status": {"replicas": 2, "selector": "app.kubernetes.io/instance=web"}});
-    space.patch_sub("EdgePool", "web", "status", status).await.unwrap();
-    let scale = space.scale("EdgePool", "web", 4).await.unwrap();
-    assert_eq!(scale["kind"], "Scale");
-    assert_eq!(scale["spec"]["replicas"], 4);
-    assert_eq!(
-        scale["status"],
-        json!({"replicas": 2, "selector": "app.kubernetes.io/instance=web"})
-    );
-    assert_eq!(space.get("EdgePool", "web").await.unwrap()["spec"]["replicas"], 4);
-    let error = space.scale("EdgePool", "web", 0).await.unwrap_err().to_string();
-    assert!(error.contains("greater than or equal to 1"), "{error}");
-}
-
-async fn a_status_is_written_apart_from_the_spec(space: Space) {
-    space.apply_one(pool("web", json!({}))).await.unwrap();
-    let both = json!({"spec": {"replicas": 5}, "status": {"viewers": 3}});
-    space
-        .patch_sub("EdgePool", "web", "status", both.clone())
-        .await
-        .unwrap();
-    let pool = space.get("EdgePool", "web").await.unwrap();
-    assert_eq!(
-        (&pool["spec"]["replicas"], &pool["status"]["viewers"]),
-        (&json!(2), &json!(3))
-    );
-    assert_eq!(pool["metadata"]["generation"], 1);
-    space
-        .patch(
-            "EdgePool",
-            "web",
-            json!({"spec": {"replicas": 5}, "status": {"viewers": 9}}),
-        )
-        .await
-        .unwrap();
-    let pool = space.get("EdgePool", "web").await.unwrap();
-    assert_eq!(
-        (&pool["spec"]["replicas"], &pool["status"]["viewers"]),
-        (&json!(5), &json!(3))
-    );
-    let many: Vec<Value> = (0..51).map(|number| json!({"name": format!("cam{number}")})).collect();
-    space.apply_one(origin("main", json!({}))).await.unwrap();
-    let many = json!({"status": {"streams": many}});
-    let error = space
-        .patch_sub("StreamOrigin", "main", "status", many)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("must have at most 50 items"), "{error}");
-}
-
-async fn short_names_and_the_category_are_served(space: Space) {
-    for (kind, short) in [("EdgePool", "edp"), ("StreamOrigin", "sto")] {
-        let plural = format!("{}s.headwater.dev", kind.to_lowercase());
-        let served = space.get("CustomResourceDefinition", &plural).await.unwrap();
-        let names = &served["status"]["acceptedNames"];
-        assert_eq!(names["shortNames"], json!([short]));
-        assert_eq!(names["categories"], json!(["headwater"]));
-        let structural = e2e::harness::cluster::condition(&served, "NonStructuralSchema");
-        assert_ne!(structural, Some("True"), "the schema is not structural");
-    }
-}
-
-async fn every_example_is_taken_and_applied_twice_changes_nothing(space: Space) {
-    let mut files = 0;
-    for entry in std::fs::read_dir(root().join("examples")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|ending| ending != "yaml") {
-            continue;
-        }
-        files += 1;
-        let text = std::fs::read_to_string(&path).unwrap();
-        // Into the namespace of this test, whatever they say; a namespace itself is none of ours.
-        let mut objects = documents(&text).unwrap();
-        objects.retain(|object| object["kind"] != "Namespace");
-        for object in &mut objects {
-            object["metadata"].as_object_mut().unwrap().remove("namespace");
-            let first = space
-                .apply_one(object.clone())
-                .await
-                .unwrap_or_else(|e| panic!("{}: {e:#}", path.display()));
-            let second = space.apply_one(object.clone()).await.unwrap();
-            let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-            assert_eq!(version(&first), version(&second), "{}", path.display());
-        }
-    }
-    assert!(files > 0);
-}
-
-async fn explain_reads_like_documentation(space: Space) {
-    // kubectl reads the API's description, which follows a new definition a little later.
-    let wait = Duration::from_secs(20);
-    let text = e2e::harness::wait_until(wait, "kubectl explains", || async {
-        let explained = space.cluster.kubectl(&["explain", "edgepool.spec.autoscaling"]).await;
-        explained.map_err(|error| format!("{error:#}"))
-    })
-    .await
-    .unwrap();
-    for part in [
-        "Scaling by load",
-        "scaleOutPercent",
-        "default: 70",
-        "Edges are added above this load",
-        "Least number",
-    ] {
-        assert!(
-            text.split_whitespace().collect::<Vec<_>>().join(" ").contains(part),
-            "{part}:\n{text}"
-        );
-    }
-    for definition in definitions() {
-        let singular = definition["spec"]["names"]["singular"].as_str().unwrap().to_owned();
-        let mut schemas = Vec::new();
-        walk(schema(&definition), "", &mut schemas);
-        for (at, schema) in schemas {
-            let fields = schema["properties"].is_object() || schema["items"]["properties"].is_object();
-            if !fields || at.ends_with("[]") {
-                continue;
-            }
-            let path = format!("{singular}.{}", at.replace("[]", ""));
-            let text = space
-                .cluster
-                .kubectl(&["explain", path.trim_end_matches('.')])
-                .await
-                .unwrap();
-            assert!(
-                !text.contains("<no description>") && !text.contains("<empty>"),
-                "{path}:\n{text}"
-            );
-        }
-    }
-}
-
-async fn kubectl_lists_both_kinds_by_their_category(space: Space) {
-    space.apply_one(pool("web", json!({}))).await.unwrap();
-    space.apply_one(origin("main", json!({}))).await.unwrap();
-    let listed = space
-        .cluster
-        .kubectl(&["get", "headwater", "-n", &space.name, "-o", "name"])
-        .await
-        .unwrap();
-    let mut lines: Vec<&str> = listed.lines().collect();
-    lines.sort_unstable();
-    assert_eq!(lines, ["edgepool.headwater.dev/web", "streamorigin.headwater.dev/main"]);
-    for short in ["edp", "sto"] {
-        let listed = space
-            .cluster
-            .kubectl(&["get", short, "-n", &space.name, "-o", "name"])
-            .await
-            .unwrap();
-        assert_eq!(listed.lines().count(), 1, "{short}");
-    }
 }

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -15,8 +16,10 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
+use rand::RngExt;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +34,10 @@ use crate::fleet::{ResourceId, ResourceKind};
 
 /// Type of the Secrets whose content is kept; of others only the name is.
 const KEPT_SECRETS: &str = "Opaque";
+/// First wait after a watch has failed; doubled each time.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// Longest wait.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// The stores. Cheap to clone.
 #[derive(Clone)]
@@ -195,7 +202,7 @@ impl Watch<'_> {
         let kind = K::kind(&()).into_owned();
         let told = self.told.clone();
         let stream = watcher(api, config)
-            .default_backoff()
+            .backoff(Patience::default())
             .modify(move |object| slim(object))
             .reflect(writer)
             .take_until(self.stop.clone().cancelled_owned());
@@ -258,6 +265,28 @@ fn mark(told: &Told, kind: ResourceKind, metadata: &ObjectMeta) {
 fn mark_owner(told: &Told, metadata: &ObjectMeta) {
     if let Some(resource) = names::resource_of(metadata) {
         told.marks.one(resource);
+    }
+}
+
+/// Waits between two attempts of a watch: short, since much hangs on it, and jittered, since there are many.
+#[derive(Debug, Default)]
+struct Patience {
+    failures: u32,
+}
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let whole = FIRST_WAIT.saturating_mul(1 << self.failures.min(8)).min(LAST_WAIT);
+        self.failures = self.failures.saturating_add(1);
+        Some(whole.mul_f64(0.5 + rand::rng().random::<f64>() / 2.0))
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.failures = 0;
     }
 }
 

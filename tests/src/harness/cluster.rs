@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! assets · keys · network ─▶ servers ─▶ stores ─▶ kubelet (pods as processes) · service_proxy · deployments (stand-in)
-//! suite ─▶ space (a namespace for each test) ─▶ objects (apply, wait, table) · operator · audit
+//! suite ─▶ space (a namespace for each test) ─▶ objects (apply, wait, table) · operator · audit · api_proxy (faults)
 //! ```
 
+pub mod api_proxy;
 pub mod assets;
 pub mod audit;
 pub mod deployments;
@@ -30,6 +31,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
+pub use api_proxy::{ApiProxy, Call, Fault};
 pub use assets::Assets;
 pub use audit::{Audit, Mark, Write};
 pub use objects::{Objects, Table, condition, secret_text};

@@ -112,7 +112,8 @@ fn the_fleet_document_has_the_fields_of_the_contract() {
         "origins": [{
             "namespace": "default", "name": "main", "ready": true,
             "rtmp": "127.0.0.1:10", "http": "127.0.0.1:11", "ops": "127.0.0.1:102",
-            "streams": [{"app": "live", "name": "cam1", "epoch": 42, "viewers": 1, "playable": true, "bitrateBps": 1_500_000}],
+            "streams": [{"app": "live", "name": "cam1", "epoch": 42, "viewers": 1, "playable": true, "bitrateBps": 1_500_000,
+                "codecs": [], "width": 0, "height": 0, "since": "1970-01-01T00:00:00Z"}],
         }],
         "pools": [{
             "namespace": "default", "name": "web", "http": "127.0.0.1:21", "rtmp": "127.0.0.1:20",
@@ -120,10 +121,11 @@ fn the_fleet_document_has_the_fields_of_the_contract() {
             "edges": [
                 {"name": "web-0", "ready": true, "draining": false, "suspect": false,
                  "http": "127.0.0.1:201", "rtmp": "127.0.0.1:200", "ops": "127.0.0.1:202",
-                 "streams": ["live/cam1"], "viewers": 3, "outboundMbps": 4.5, "lagMs": 40},
+                 "streams": ["live/cam1"], "viewers": 3, "outboundMbps": 4.5, "lagMs": 40, "drainDeadline": null},
                 {"name": "web-1", "ready": false, "draining": true, "suspect": false,
                  "http": "127.0.0.1:301", "rtmp": "127.0.0.1:300", "ops": "127.0.0.1:302",
-                 "streams": [], "viewers": 2, "outboundMbps": 3.0, "lagMs": null},
+                 "streams": [], "viewers": 2, "outboundMbps": 3.0, "lagMs": null,
+                 "drainDeadline": "1970-01-01T00:00:00Z"},
             ],
         }],
     });

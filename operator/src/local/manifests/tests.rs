@@ -103,7 +103,7 @@ fn each_bad_pool_is_refused_with_its_line_and_words() {
         ),
         (
             "  autoscaling:\n    capacityMbps:\n    wild: 1\n",
-            "m.yaml:14 (document 2): unknown field `wild` in spec.autoscaling of EdgePool default/web; known are capacityMbps, maxReplicas, minReplicas, scaleInPercent, scaleInStabilizationSeconds, scaleOutPercent, scaleOutStabilizationSeconds",
+            "m.yaml:14 (document 2): unknown field `wild` in spec.autoscaling of EdgePool default/web; known are capacityMbps, fallbackReplicas, maxReplicas, minReplicas, scaleInPercent, scaleInStabilizationSeconds, scaleOutPercent, scaleOutStabilizationSeconds",
         ),
         (
             "  template: {tolerations: [{key: a, efect: NoExecute}]}\n",

@@ -34,9 +34,9 @@ impl Network {
         })
     }
 
-    /// Range of the Services' addresses.
+    /// Ranges of the Services' addresses: IPv4, which are served, and IPv6, so that a Service may be dual stack.
     pub fn services(&self) -> String {
-        format!("127.{}.128.0/17", self.number)
+        format!("127.{0}.128.0/17,fd00:{0}::/112", self.number)
     }
 
     /// An address for a pod; handed out in turn, again after 30,000 pods.

@@ -1,6 +1,7 @@
 //! The main of a suite whose tests need a cluster: those that can't run here are told as ignored, in one loud line and in the count.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -121,12 +122,22 @@ pub fn main(suite: &str, cases: Vec<Case>) -> ExitCode {
     conclusion.exit_code()
 }
 
-/// The loud line, if anything was left out.
+/// The loud line, if anything was left out: how many, and why.
 fn skipped(suite: &str, reasons: &[String]) -> Option<String> {
-    let first = reasons.first()?;
-    let count = reasons.len();
-    let tests = if count == 1 { "test" } else { "tests" };
-    Some(format!("SKIPPED: {count} {suite} {tests}: {first}"))
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for reason in reasons {
+        *counts.entry(reason).or_default() += 1;
+    }
+    let why = match counts.len() {
+        0 => return None,
+        1 => reasons.first()?.clone(),
+        _ => {
+            let parts = counts.iter().map(|(reason, count)| format!("{count}: {reason}"));
+            parts.collect::<Vec<_>>().join("; ")
+        }
+    };
+    let tests = if reasons.len() == 1 { "test" } else { "tests" };
+    Some(format!("SKIPPED: {} {suite} {tests}: {why}", reasons.len()))
 }
 
 fn trial(case: &Case, shared: &Shared) -> Trial {
@@ -199,9 +210,19 @@ mod tests {
     #[test]
     fn what_was_left_out_is_said_in_one_line_with_its_count() {
         assert_eq!(skipped("cluster", &[]), None);
-        let reasons = ["no kube-apiserver in /x; set Y".to_owned(), "other".to_owned()];
-        let line = skipped("cluster", &reasons).unwrap();
+        let reasons = [
+            "no kube-apiserver in /x; set Y",
+            "no kube-apiserver in /x; set Y",
+            "no kubectl",
+        ]
+        .map(str::to_owned);
+        let line = skipped("cluster", &reasons[..2]).unwrap();
         assert_eq!(line, "SKIPPED: 2 cluster tests: no kube-apiserver in /x; set Y");
+        let line = skipped("cluster", &reasons).unwrap();
+        assert_eq!(
+            line,
+            "SKIPPED: 3 cluster tests: 2: no kube-apiserver in /x; set Y; 1: no kubectl"
+        );
     }
 
     #[test]

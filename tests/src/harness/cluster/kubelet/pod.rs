@@ -123,6 +123,12 @@ impl Runner {
             self.volumes.sync(&pod, &self.ground.stores)?;
         }
         self.container.ready = self.child.is_some() && self.probe.ready(&pod).await;
+        if let Some(child) = &self.child
+            && !self.container.terminating
+            && !self.probe.alive(&pod).await
+        {
+            child.process.signal(Signal::Kill).await?;
+        }
         let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
         self.reporter
             .report(&self.pods, pod_name, &pod, &self.container)

@@ -1,32 +1,39 @@
-//! The readiness probe of a pod's container, asked more often than its period says: tests do not wait for a kubelet.
+//! The probes of a pod's container. Readiness is asked more often than its period says: tests do not wait for a kubelet.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, Probe as Settings};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::harness::http;
 
 /// Time between two questions.
 const PERIOD: Duration = Duration::from_millis(200);
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest wait for an answer: a refusal counts at once, silence only when it is longer than a busy machine's.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks, and remembers the last answer for a while.
 pub(super) struct Probe {
     address: Ipv4Addr,
     last: Option<(Instant, bool)>,
+    /// When liveness was asked last, and failures in a row.
+    life: Option<(Instant, i32)>,
 }
 
 impl Probe {
     pub(super) fn new(address: Ipv4Addr) -> Self {
-        Self { address, last: None }
+        Self {
+            address,
+            last: None,
+            life: None,
+        }
     }
 
     /// The container is another one now.
     pub(super) fn forget(&mut self) {
         self.last = None;
+        self.life = None;
     }
 
     /// True if the container says that it is ready; without a probe it always is.
@@ -36,22 +43,44 @@ impl Probe {
         {
             return ready;
         }
-        let ready = match url(pod, self.address) {
+        let ready = match url(pod, self.address, |container| container.readiness_probe.as_ref()) {
             None => true,
-            Some(url) => {
-                let answer = tokio::time::timeout(PATIENCE, http::get(&url)).await;
-                answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status.is_success()))
-            }
+            Some(url) => answers(&url).await,
         };
         self.last = Some((Instant::now(), ready));
         ready
     }
+
+    /// False once the container has failed its liveness probe as often in a row, at its period, as it may.
+    pub(super) async fn alive(&mut self, pod: &Pod) -> bool {
+        let settings = |container: &Container| container.liveness_probe.clone();
+        let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+        let Some((settings, url)) = container
+            .and_then(settings)
+            .zip(url(pod, self.address, |container| container.liveness_probe.as_ref()))
+        else {
+            return true;
+        };
+        let period = u64::try_from(settings.period_seconds.unwrap_or(10)).unwrap_or(10);
+        let (asked, failures) = *self.life.get_or_insert_with(|| (Instant::now(), 0));
+        if asked.elapsed() < Duration::from_secs(period) {
+            return true;
+        }
+        let failures = if answers(&url).await { 0 } else { failures + 1 };
+        self.life = Some((Instant::now(), failures));
+        failures < settings.failure_threshold.unwrap_or(3)
+    }
 }
 
-/// What the probe asks, if the container has one.
-fn url(pod: &Pod, address: Ipv4Addr) -> Option<String> {
+async fn answers(url: &str) -> bool {
+    let answer = tokio::time::timeout(PATIENCE, http::get(url)).await;
+    answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status.is_success()))
+}
+
+/// What a probe asks, if the container has one.
+fn url(pod: &Pod, address: Ipv4Addr, of: impl Fn(&Container) -> Option<&Settings>) -> Option<String> {
     let container = pod.spec.as_ref()?.containers.first()?;
-    let get = container.readiness_probe.as_ref()?.http_get.as_ref()?;
+    let get = of(container)?.http_get.as_ref()?;
     let port = port(container, &get.port)?;
     let path = get.path.as_deref().unwrap_or("/");
     Some(format!("http://{address}:{port}{path}"))
