@@ -115,7 +115,7 @@ pub async fn run(settings: Operator) -> Result<(), Error> {
     );
     let mut election = Election::enter(client.clone(), candidate).await?;
     let term = tokio::select! {
-        term = election.won() => term?,
+        term = election.won() => term,
         () = ending.wait() => {
             election.leave().await;
             stop.cancel();

@@ -219,11 +219,17 @@ async fn api_server_away(space: Space, away: Duration) {
     })
     .await
     .unwrap();
-    own.ready_pods(EDGES, 3, LONG).await.unwrap();
+    let taken = since(back);
+    let scaled = |deployment: &Value| (deployment["spec"]["replicas"] == 3).then_some(());
+    own.wait("Deployment", "web-edge", LONG, "is scaled", scaled)
+        .await
+        .unwrap();
     println!(
-        "figure: {} ms after the API server was back a change had taken effect",
-        since(back)
+        "figure: a change was taken {taken} ms after the API server was started again, and acted on {} ms after that",
+        since(back) - taken
     );
+    // The cluster's own controllers and the kubelet take their time.
+    own.ready_pods(EDGES, 3, LONG).await.unwrap();
     serve(&own, &operator, 3).await;
     seamless(&load.stop().await.unwrap());
     drop(operator);

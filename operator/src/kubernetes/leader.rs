@@ -6,23 +6,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
+use serde_json::json;
 use thiserror::Error;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 /// A leader that does not renew the Lease for so long is succeeded.
 pub const LEASE: Duration = Duration::from_secs(10);
 /// It renews the Lease this long before.
 const GRACE: Duration = Duration::from_secs(5);
+/// How often a candidate looks whether the Lease is free.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often the process notes that it is awake.
 const PULSE: Duration = Duration::from_millis(500);
 /// A process that was not awake for so long asks whether it still leads before it writes anything.
 const ASLEEP: Duration = Duration::from_secs(4);
-/// Bits of a term that count transitions.
-const TRANSITION_BITS: u32 = 20;
+/// Annotation of the Lease: the term of its last holder.
+const TERM: &str = "headwater.dev/term";
+/// Bits of a term that count the holders of one Lease.
+const HOLDER_BITS: u32 = 20;
 /// Longest wait for the Lease to be given back.
 const RELEASE: Duration = Duration::from_secs(3);
 
@@ -30,11 +36,11 @@ const RELEASE: Duration = Duration::from_secs(3);
 #[derive(Debug, Error)]
 pub enum Error {
     /// The library's word.
-    #[error("failed to take part in the election by Lease {0}: {1}")]
+    #[error("failed to take part in the election by Lease {0}")]
     Lease(String, #[source] LeaseManagerError),
-    /// The Lease can't be read.
-    #[error("failed to read Lease {0}")]
-    Read(String, #[source] kube::Error),
+    /// The term can't be noted in the Lease.
+    #[error("failed to take a term of Lease {0}")]
+    Term(String, #[source] kube::Error),
 }
 
 /// Which Lease, and who asks for it.
@@ -51,9 +57,12 @@ pub struct Candidate {
 /// A candidate's place in the election.
 pub struct Election {
     candidate: Candidate,
+    client: Client,
     leases: Api<Lease>,
-    leads: watch::Receiver<bool>,
-    manager: JoinHandle<Result<LeaseManager, LeaseManagerError>>,
+    /// While this process leads: the task that renews the Lease, and gives it back at last.
+    keeper: Option<JoinHandle<()>>,
+    leave: CancellationToken,
+    lost: CancellationToken,
 }
 
 impl Election {
@@ -62,39 +71,87 @@ impl Election {
     /// # Errors
     /// [`Error::Lease`], if the Lease can be neither read nor made.
     pub async fn enter(client: Client, candidate: Candidate) -> Result<Self, Error> {
-        let manager = LeaseManagerBuilder::new(client.clone(), candidate.lease.clone())
-            .with_namespace(candidate.namespace.clone())
-            .with_identity(candidate.identity.clone())
+        let election = Self {
+            leases: Api::namespaced(client.clone(), &candidate.namespace),
+            client,
+            candidate,
+            keeper: None,
+            leave: CancellationToken::new(),
+            lost: CancellationToken::new(),
+        };
+        election.manager().await?;
+        Ok(election)
+    }
+
+    /// The library's handle, which sees the Lease as it is now.
+    async fn manager(&self) -> Result<LeaseManager, Error> {
+        let builder = LeaseManagerBuilder::new(self.client.clone(), self.candidate.lease.clone())
+            .with_namespace(self.candidate.namespace.clone())
+            .with_identity(self.candidate.identity.clone())
             .with_duration(LEASE.as_secs())
             .with_grace(GRACE.as_secs())
-            .with_field_manager(super::apply::FIELD_MANAGER)
-            .build()
-            .await
-            .map_err(|error| Error::Lease(candidate.lease.clone(), error))?;
-        let (leads, manager) = manager.watch().await;
-        Ok(Self {
-            leases: Api::namespaced(client, &candidate.namespace),
-            candidate,
-            leads,
-            manager,
-        })
+            .with_field_manager(super::apply::FIELD_MANAGER);
+        let built = builder.build().await;
+        built.map_err(|error| Error::Lease(self.candidate.lease.clone(), error))
     }
 
     /// Completes when this process leads, with its term.
-    ///
-    /// # Errors
-    /// [`Error::Read`].
-    pub async fn won(&mut self) -> Result<u64, Error> {
-        // The sender lives in the manager's task, which ends with this handle only.
-        let _ = self.leads.wait_for(|leads| *leads).await;
-        let term = term_of(&self.read().await?);
-        info!(identity = self.candidate.identity, term, "this operator leads");
+    pub async fn won(&mut self) -> u64 {
+        loop {
+            match self.stand().await {
+                Ok(Some(term)) => {
+                    info!(identity = self.candidate.identity, term, "this operator leads");
+                    return term;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let error = crate::fleet::link::chain(&error);
+                    warn!(error, "failed to take part in the election; it is tried again");
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        }
+    }
+
+    /// Stands for [`LOOK`]. With a term: this process leads.
+    async fn stand(&mut self) -> Result<Option<u64>, Error> {
+        // A handle goes by what it saw when it was made until that runs out: a Lease that is given back is seen by a new one.
+        let manager = self.manager().await?;
+        match tokio::time::timeout(LOOK, manager.changed()).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) | Err(_) => return Ok(None),
+            Ok(Err(error)) => return Err(Error::Lease(self.candidate.lease.clone(), error)),
+        }
+        let term = self.take_term().await?;
+        let (leave, lost) = (self.leave.clone(), self.lost.clone());
+        self.keeper = Some(tokio::spawn(keep(manager, leave, lost)));
+        Ok(Some(term))
+    }
+
+    /// Takes the next term, and notes it in the Lease.
+    async fn take_term(&self) -> Result<u64, Error> {
+        let failed = |error| Error::Term(self.candidate.lease.clone(), error);
+        let lease = self.leases.get(&self.candidate.lease).await.map_err(failed)?;
+        let term = next_term(&lease);
+        let note = json!({"metadata": {
+            "resourceVersion": lease.metadata.resource_version,
+            "annotations": {TERM: term.to_string()},
+        }});
+        let params = PatchParams {
+            field_manager: Some(super::apply::FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let noted = self
+            .leases
+            .patch(&self.candidate.lease, &params, &Patch::Merge(note))
+            .await;
+        noted.map_err(failed)?;
         Ok(term)
     }
 
     /// Completes when this process leads no more.
-    pub async fn lost(&mut self) {
-        let _ = self.leads.wait_for(|leads| !*leads).await;
+    pub async fn lost(&self) {
+        self.lost.cancelled().await;
         warn!(identity = self.candidate.identity, "this operator leads no more");
     }
 
@@ -110,17 +167,38 @@ impl Election {
 
     /// Gives the Lease back, so that the next one leads at once.
     pub async fn leave(self) {
-        drop(self.leads);
-        match tokio::time::timeout(RELEASE, self.manager).await {
-            Ok(Ok(Ok(_))) => info!("the Lease was given back"),
-            Ok(Ok(Err(error))) => warn!(%error, "failed to give the Lease back; it runs out by itself"),
-            Ok(Err(_)) | Err(_) => warn!("the Lease was not given back in time; it runs out by itself"),
+        self.leave.cancel();
+        if let Some(keeper) = self.keeper
+            && tokio::time::timeout(RELEASE, keeper).await.is_err()
+        {
+            warn!("the Lease was not given back in time; it runs out by itself");
         }
     }
+}
 
-    async fn read(&self) -> Result<Lease, Error> {
-        let read = self.leases.get(&self.candidate.lease).await;
-        read.map_err(|error| Error::Read(self.candidate.lease.clone(), error))
+/// Renews the Lease until it is lost, or given back.
+async fn keep(manager: LeaseManager, leave: CancellationToken, lost: CancellationToken) {
+    loop {
+        let changed = tokio::select! {
+            biased;
+            () = leave.cancelled() => break,
+            changed = manager.changed() => changed,
+        };
+        match changed {
+            Ok(true) => {}
+            Ok(false) => {
+                lost.cancel();
+                return;
+            }
+            Err(error) => {
+                warn!(%error, "failed to renew the Lease; it is tried again");
+                tokio::time::sleep(PULSE).await;
+            }
+        }
+    }
+    match manager.release().await {
+        Ok(()) => info!("the Lease was given back"),
+        Err(error) => warn!(%error, "failed to give the Lease back; it runs out by itself"),
     }
 }
 
@@ -184,19 +262,19 @@ impl Fence {
     }
 }
 
-/// The term of a Lease's holder, higher than that of every holder before: the Lease's count of transitions, and before that the second
-/// in which the Lease was made, since one that somebody deletes begins to count anew.
-fn term_of(lease: &Lease) -> u64 {
+/// The term of a Lease's new holder, higher than that of every holder before. The last one stands in the Lease; one that somebody has
+/// deleted begins with the second in which it was made.
+fn next_term(lease: &Lease) -> u64 {
     let made = lease
         .metadata
         .creation_timestamp
         .as_ref()
         .map(|time| time.0.as_second());
-    let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions);
     let made = u64::try_from(made.unwrap_or(0)).unwrap_or(0);
-    let transitions = u64::try_from(transitions.unwrap_or(0)).unwrap_or(0);
+    let annotations = lease.metadata.annotations.as_ref();
+    let last = annotations.and_then(|annotations| annotations.get(TERM)?.parse::<u64>().ok());
     // Below 2^53 until the year 2242, so that every JSON reader keeps it whole.
-    (made << TRANSITION_BITS) | transitions.min((1 << TRANSITION_BITS) - 1)
+    (made << HOLDER_BITS).max(last.unwrap_or(0)).saturating_add(1)
 }
 
 /// True if the Lease is this holder's and has not run out.
@@ -219,21 +297,18 @@ mod tests {
 
     #[test]
     fn a_term_is_higher_than_every_one_before_though_the_lease_was_deleted() {
-        let lease = |made: i64, transitions: i32| {
+        let lease = |made: i64, last: Option<u64>| {
             let mut lease = Lease::default();
             let made = jiff::Timestamp::from_second(made).unwrap();
             lease.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(made));
-            lease.spec.get_or_insert_default().lease_transitions = Some(transitions);
+            lease.metadata.annotations = last.map(|last| [(TERM.to_owned(), last.to_string())].into());
             lease
         };
-        let terms = [
-            lease(1_000, 0),
-            lease(1_000, 1),
-            lease(1_000, i32::MAX),
-            lease(1_001, 0),
-        ];
-        assert!(terms.iter().map(term_of).is_sorted_by(|a, b| a < b));
-        assert_eq!(term_of(&Lease::default()), 0);
+        let first = next_term(&lease(1_000, None));
+        let second = next_term(&lease(1_000, Some(first)));
+        let after_deletion = next_term(&lease(1_001, None));
+        assert!(first < second && second < after_deletion);
+        assert_eq!(next_term(&Lease::default()), 1);
     }
 
     #[test]
