@@ -6,6 +6,7 @@ mod definitions;
 mod faults;
 mod pods;
 mod replication;
+mod rights;
 mod scaling;
 mod servers;
 mod stage;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         writes::cases(),
         scaling::cases(),
         faults::cases(),
+        rights::cases(),
     ];
     suite::main("cluster", modules.into_iter().flatten().collect())
 }

@@ -37,7 +37,7 @@ const KEPT_SECRETS: &str = "Opaque";
 /// First wait after a watch has failed; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// Longest wait.
-const LAST_WAIT: Duration = Duration::from_secs(5);
+const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// The stores. Cheap to clone.
 #[derive(Clone)]
