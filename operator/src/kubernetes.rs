@@ -15,6 +15,8 @@ pub mod cluster;
 pub mod controllers;
 pub mod decide;
 pub mod events;
+#[cfg(test)]
+mod fake_api;
 pub mod intent;
 pub mod leader;
 pub mod marks;
@@ -129,7 +131,7 @@ pub async fn run(settings: Operator) -> Result<(), Error> {
         settings,
         client,
         metrics: metrics.clone(),
-        fence: fence.clone(),
+        fence: Some(fence.clone()),
         snapshots,
         stands_by,
     };
@@ -162,7 +164,8 @@ struct Reign {
     settings: Operator,
     client: Client,
     metrics: Metrics,
-    fence: Fence,
+    /// None only where nobody else can lead.
+    fence: Option<Fence>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     stands_by: watch::Sender<bool>,
 }
@@ -211,7 +214,7 @@ impl Reign {
         let context = Arc::new(Context::new(
             stores,
             intents,
-            Writer::new(self.client, Some(self.fence)),
+            Writer::new(self.client, self.fence),
             self.settings.surroundings,
             control.snapshots(),
             happenings,
@@ -245,3 +248,6 @@ async fn relay(
         stands_by.send_replace(false);
     }
 }
+
+#[cfg(test)]
+mod tests;
