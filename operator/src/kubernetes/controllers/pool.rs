@@ -69,25 +69,27 @@ async fn make(
         context.writer.annotate(&pod, &annotations).await?;
     }
     let upstream = ResourceId::from(&valid.upstream);
+    let app = app(context, pool);
+    let address = cluster::service(&context.stores, &upstream).and_then(|service| cluster::cluster_ip(&service));
     let facts = PoolFacts {
         owner,
         replicas,
         desired: desired(context, id).unwrap_or(replicas),
-        upstream: cluster::service(&context.stores, &upstream).and_then(|service| cluster::cluster_ip(&service)),
-        app: app(context, pool).unwrap_or_else(|| "live".to_owned()),
+        // While the way up is broken, or leads round in a circle, what runs is left as it is: a guess at the app would make every
+        // pod anew, and once more when the origin is back.
+        upstream: address.filter(|_| app.is_some()),
+        app: app.unwrap_or_else(|| "live".to_owned()),
     };
     let decided = decide::edge_pool(valid, &facts, &context.around);
     apply::objects(&context.writer, &context.stores, id, decided).await?;
     Ok(token)
 }
 
+/// A pod with all the annotations that it should have from us.
+type Annotated = (Arc<Pod>, BTreeMap<&'static str, String>);
+
 /// The Deployment's number and the annotations of every pod that is not being deleted.
-fn wanted(
-    context: &Context,
-    intent: &Intent,
-    seen: &Seen,
-    id: &ResourceId,
-) -> (u32, Vec<(Arc<Pod>, BTreeMap<&'static str, String>)>) {
+fn wanted(context: &Context, intent: &Intent, seen: &Seen, id: &ResourceId) -> (u32, Vec<Annotated>) {
     let snapshot = context.snapshots.borrow().clone();
     let entry = pool_entry(&snapshot, id);
     let annotations = context.stores.pods.of(id).into_iter().filter_map(|pod| {

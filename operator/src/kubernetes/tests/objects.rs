@@ -15,6 +15,8 @@ const OWNED: [(&str, &str); 9] = [
     ("Deployment", "web-edge"),
 ];
 
+type Edit = fn(&mut Value);
+
 #[tokio::test(start_paused = true)]
 async fn both_kinds_bring_all_objects_and_then_nothing_is_written() {
     let api = both();
@@ -59,8 +61,11 @@ async fn what_is_edited_or_deleted_by_hand_is_put_right() {
         api.remove(kind, name);
         quiet(&api).await;
         assert_same(&api, &right, &format!("after {kind} {name} was deleted"));
+        api.edit(kind, name, |object| object["metadata"]["labels"] = json!({}));
+        quiet(&api).await;
+        assert_same(&api, &right, &format!("after {kind} {name} lost its labels"));
     }
-    let edits: [(&str, &str, fn(&mut Value)); 5] = [
+    let edits: [(&str, &str, Edit); 5] = [
         ("Deployment", "web-edge", |object| object["spec"]["replicas"] = json!(9)),
         ("Deployment", "main-origin", |object| {
             object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other");
@@ -185,4 +190,39 @@ async fn a_pool_waits_for_its_upstream_and_is_made_at_once_when_it_comes() {
     assert!(put.elapsed() <= Duration::from_secs(1), "{:?}", put.elapsed());
     let deployment = api.get("Deployment", "web-edge").unwrap().to_string();
     assert!(deployment.contains("--app=sports"), "{deployment}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pools_in_a_circle_say_so_and_are_given_no_edges() {
+    let api = FakeApi::new();
+    api.put(pool("a", ("EdgePool", "b"), json!({})));
+    api.put(pool("b", ("EdgePool", "a"), json!({})));
+    let _operator = Running::start(&api);
+    for name in ["a", "b"] {
+        reason(&api, ("EdgePool", name), "Ready", "UpstreamCycle").await;
+        let (status, _, message) = condition(&api, "EdgePool", name, "UpstreamCycle").unwrap();
+        assert_eq!(status, "True");
+        assert!(message.contains("must have a StreamOrigin"), "{message}");
+    }
+    quiet(&api).await;
+    assert_eq!(api.all("Deployment"), Vec::<Value>::new());
+}
+
+/// An app that is not known for a moment was taken for `live`: every pod below was made anew, twice.
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_is_made_anew_restarts_no_edge() {
+    let api = FakeApi::new();
+    api.put(origin(json!({"app": "sports"})));
+    api.put(web(json!({})));
+    api.put(pool("far", ("EdgePool", "web"), json!({})));
+    let _operator = Running::start(&api);
+    quiet(&api).await;
+    let template = |name: &str| api.get("Deployment", name).unwrap()["spec"]["template"].clone();
+    let before = (template("web-edge"), template("far-edge"));
+    api.remove("StreamOrigin", "main");
+    quiet(&api).await;
+    assert_eq!((template("web-edge"), template("far-edge")), before);
+    api.put(origin(json!({"app": "sports"})));
+    quiet(&api).await;
+    assert_eq!((template("web-edge"), template("far-edge")), before);
 }
