@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -15,6 +16,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
@@ -31,6 +33,11 @@ use crate::fleet::{ResourceId, ResourceKind};
 
 /// Type of the Secrets whose content is kept; of others only the name is.
 const KEPT_SECRETS: &str = "Opaque";
+
+/// Wait before a watch that has failed is tried again; doubled each time.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Longest wait. The library's 30 s would leave an operator blind for so long after the API server is back.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The stores. Cheap to clone.
 #[derive(Clone)]
@@ -195,7 +202,7 @@ impl Watch<'_> {
         let kind = K::kind(&()).into_owned();
         let told = self.told.clone();
         let stream = watcher(api, config)
-            .default_backoff()
+            .backoff(Waits::default())
             .modify(move |object| slim(object))
             .reflect(writer)
             .take_until(self.stop.clone().cancelled_owned());
@@ -230,6 +237,26 @@ impl Watch<'_> {
     }
 }
 
+/// The waits of one watch, with jitter: all watches of all operators fail at the same moment.
+#[derive(Default)]
+struct Waits(u32);
+
+impl Iterator for Waits {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let whole = FIRST_WAIT.saturating_mul(1 << self.0.min(16)).min(LONGEST_WAIT);
+        self.0 = self.0.saturating_add(1);
+        Some(whole.mul_f64(rand::random_range(0.5..1.0)))
+    }
+}
+
+impl Backoff for Waits {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
 /// What a watch error means, and what to do where a person can do something.
 fn explain(error: &watcher::Error) -> String {
     let text = crate::fleet::link::chain(error);
@@ -252,8 +279,9 @@ fn mark(told: &Told, kind: ResourceKind, metadata: &ObjectMeta) {
     }
 }
 
+/// Marks the resource that an object is made for: by its labels, or, where somebody took them off, by its owner.
 fn mark_owner(told: &Told, metadata: &ObjectMeta) {
-    if let Some(resource) = names::resource_of(metadata) {
+    if let Some(resource) = names::resource_of(metadata).or_else(|| names::owner_of(metadata)) {
         told.marks.one(resource);
     }
 }

@@ -134,6 +134,13 @@ fn assert_same(api: &FakeApi, right: &[Value], when: &str) {
     }
 }
 
+/// Waits until the objects are these, and stay so.
+async fn until_same(api: &FakeApi, right: &[Value], when: &str) {
+    until(api, when, || (api.normal() == right).then_some(())).await;
+    quiet(api).await;
+    assert_same(api, right, when);
+}
+
 fn origin(spec: Value) -> Value {
     json!({"apiVersion": "headwater.dev/v1alpha1", "kind": "StreamOrigin", "metadata": {"name": "main"}, "spec": spec})
 }
