@@ -80,6 +80,8 @@ struct Faults {
     refused: Vec<(&'static str, u16, String)>,
     /// Lists come in pages of one; those after the first wait.
     held_pages: bool,
+    /// Watches of these kinds tell nothing meanwhile.
+    held_watches: Vec<&'static str>,
     /// Watches of an older number break.
     epoch: u64,
 }
@@ -184,6 +186,14 @@ impl FakeApi {
     /// Lists come in pages of one from now on, and those after the first wait until this is taken back.
     pub(super) fn hold_pages(&self, held: bool) {
         self.change(|state| state.faults.held_pages = held);
+    }
+
+    /// Watches of a kind tell nothing from now on, or tell again, and all that came meanwhile.
+    pub(super) fn hold_watch(&self, kind: &'static str, held: bool) {
+        self.change(|state| {
+            state.faults.held_watches.retain(|known| *known != kind);
+            state.faults.held_watches.extend(held.then_some(kind));
+        });
     }
 
     /// Deployments have no controller from now on, or have one again: what it says of them stands still meanwhile.
@@ -375,7 +385,9 @@ impl Watching {
                         "reason": "Expired", "message": "too old resource version"});
                     return Some(Ok(line(&json!({"type": "ERROR", "object": status}))));
                 }
-                if let Some((at, event)) = state.objects.event(self.kind, self.selector.as_deref(), self.at) {
+                if !state.faults.held_watches.contains(&self.kind)
+                    && let Some((at, event)) = state.objects.event(self.kind, self.selector.as_deref(), self.at)
+                {
                     self.at = at;
                     return Some(Ok(line(&event)));
                 }

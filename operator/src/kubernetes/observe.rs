@@ -4,7 +4,6 @@
 //! is away the stores keep what they held.
 
 use std::fmt::Debug;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -136,9 +135,7 @@ impl Stores {
             }),
             pods: {
                 let changes = Arc::new(AtomicU64::new(0));
-                let counted = changes.clone();
-                let store = watch.start(ours, slim_pod, move |told, pod: &Pod| {
-                    counted.fetch_add(1, Ordering::Release);
+                let store = watch.counted(&changes, ours, slim_pod, |told, pod: &Pod| {
                     told.nodes.notify_one();
                     mark_owner(told, &pod.metadata);
                 });
@@ -195,12 +192,32 @@ impl Watch<'_> {
             + Send
             + Sync
             + 'static,
-        K::DynamicType: Hash + Eq,
+    {
+        self.counted(&Arc::default(), config, slim, tell)
+    }
+
+    /// Counts in `changes` whatever may have changed the store: each object, and the end of each list, which takes the place of all
+    /// that was there.
+    fn counted<K>(
+        &self,
+        changes: &Arc<AtomicU64>,
+        config: watcher::Config,
+        slim: impl Fn(&mut K) + Send + 'static,
+        tell: impl Fn(&Told, &K) + Send + 'static,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
     {
         let (reader, writer) = store::<K>();
         let api: Api<K> = self.scope.api(self.client.clone());
         let kind = K::kind(&()).into_owned();
-        let told = self.told.clone();
+        let (told, changes) = (self.told.clone(), changes.clone());
         let stream = watcher(api, config)
             .backoff(Waits::default())
             .modify(move |object| slim(object))
@@ -210,6 +227,7 @@ impl Watch<'_> {
             let mut stream = std::pin::pin!(stream);
             let mut failing = false;
             while let Some(event) = stream.next().await {
+                changes.fetch_add(1, Ordering::Release);
                 match event {
                     Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object) | watcher::Event::Delete(object)) => {
                         failing = false;

@@ -85,7 +85,8 @@ impl Target {
             .unwrap_or(0);
         let to = page.map_or(all.len(), |page| (from + page).min(all.len()));
         let mut metadata = json!({"resourceVersion": objects.version().to_string()});
-        if to < all.len() {
+        // A last page may be empty.
+        if page.is_some() && from < all.len() {
             metadata["continue"] = json!(to.to_string());
         }
         Ok(json!({
