@@ -143,7 +143,11 @@ pub async fn run(settings: Operator) -> Result<(), Error> {
     };
     let end = tokio::select! {
         end = reign.last(term, ending.wait()) => end,
-        () = deposed => Err(Error::Deposed),
+        () = deposed => {
+            // Runs that are under way come to their end by themselves, without writing.
+            fence.shut();
+            Err(Error::Deposed)
+        }
     };
     metrics.leader.set(0.0);
     election.leave().await;
