@@ -6,9 +6,9 @@
 mod origin;
 mod pool;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use kube::{Resource, ResourceExt};
 use rand::RngExt;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -43,6 +44,8 @@ const SAFETY_NET: Duration = Duration::from_secs(300);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// Longest wait before a repetition.
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// A status that is not touched while a new leader learns is looked at again after this long.
+const LEARNS: Duration = Duration::from_secs(1);
 
 /// Why a run failed; it is repeated.
 #[derive(Debug, Error)]
@@ -91,6 +94,8 @@ struct Memory {
     reported: Option<Instant>,
     /// The trouble that people were last told of.
     told: Option<String>,
+    /// The control Secret as it was last decided, and the version of the one that this was decided from.
+    token: Option<(Option<String>, TokenSecret)>,
 }
 
 impl Context {
@@ -121,6 +126,23 @@ impl Context {
         work(memory.entry(resource.clone()).or_default())
     }
 
+    /// Forgets resources that are gone: nobody tells of a deletion that a watch has missed.
+    fn forget_all_but(&self, origins: &[Arc<StreamOrigin>], pools: &[Arc<EdgePool>]) {
+        let origins = origins.iter().map(|it| id_of(it.as_ref(), ResourceKind::StreamOrigin));
+        let pools = pools.iter().map(|it| id_of(it.as_ref(), ResourceKind::EdgePool));
+        let there: BTreeSet<ResourceId> = origins.chain(pools).collect();
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<ResourceId> = memory.keys().filter(|id| !there.contains(id)).cloned().collect();
+        drop(memory);
+        gone.iter().for_each(|id| self.forget(id));
+    }
+
+    /// Its last run failed: it is repeated after a wait, which nothing that is the same as then cuts short.
+    fn backs_off(&self, resource: &ResourceId) -> bool {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.get(resource).is_some_and(|memory| memory.failures > 0)
+    }
+
     /// Forgets a resource that is gone.
     fn forget(&self, resource: &ResourceId) {
         self.memory
@@ -134,8 +156,15 @@ impl Context {
     async fn keep_token(&self, resource: &ResourceId, owner: &Owner) -> Result<Timestamp, apply::Error> {
         let name = names::control_secret(resource);
         let live: Option<Arc<Secret>> = Stores::object(&self.stores.secrets, resource, &name);
-        let existing = live.as_deref().map(TokenSecret::from);
+        let version = live.as_deref().and_then(ResourceExt::resource_version);
+        // What is seen may be older than what was written: two looks at the same thing must not make two tokens.
+        let decided = self.remember(resource, |memory| memory.token.take());
+        let decided = decided.filter(|(from, _)| *from == version).map(|(_, secret)| secret);
+        let existing = decided.or_else(|| live.as_deref().map(TokenSecret::from));
         let verdict = token::step(existing.as_ref(), Timestamp::now(), fresh_token);
+        self.remember(resource, |memory| {
+            memory.token = Some((version, verdict.secret.clone()))
+        });
         if verdict.changes() {
             info!(%resource, step = %verdict.step, "the control token's Secret changes");
         }
@@ -233,18 +262,25 @@ async fn watch_reports(context: Arc<Context>, marks: &Marks, stop: &Cancellation
         }
         let snapshot = snapshots.borrow_and_update().clone();
         let (origins, pools) = (context.stores.origins.state(), context.stores.pools.state());
+        context.forget_all_but(&origins, &pools);
         let due_origins = origins.iter().filter_map(|origin| {
             let id = id_of(origin.as_ref(), ResourceKind::StreamOrigin);
             let due = origin::due(&context, &snapshot, origin);
-            (context.due(&id, due).is_ok()).then_some(id)
+            (!context.backs_off(&id) && context.due(&id, due).is_ok()).then_some(id)
         });
         let due_pools = pools.iter().filter_map(|pool| {
             let id = id_of(pool.as_ref(), ResourceKind::EdgePool);
             let due = pool::due(&context, &snapshot, pool);
-            (context.due(&id, due).is_ok()).then_some(id)
+            let looks = context.due(&id, due).is_ok() || pool::unguarded(&context, &snapshot, &id);
+            (!context.backs_off(&id) && looks).then_some(id)
         });
         due_origins.chain(due_pools).for_each(|id| marks.one(id));
     }
+}
+
+/// True while a new leader has not heard the nodes that ran before it: what its predecessor said of them holds.
+fn still_learns(snapshot: &Snapshot, generation: Option<i64>, observed: Option<i64>) -> bool {
+    observed.is_some() && observed == generation && (snapshot.at.is_none() || snapshot.learning)
 }
 
 /// What is done about a run that failed.

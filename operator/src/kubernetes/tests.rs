@@ -2,10 +2,11 @@
 //!
 //! Without media nodes time is paused: what takes minutes takes none, and every order of events is the same in each run.
 
+mod edges;
 mod faults;
 mod objects;
-
-use std::collections::BTreeMap;
+mod status;
+mod token;
 
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -16,7 +17,7 @@ use crate::api::{EdgePool, StreamOrigin};
 use crate::kubernetes::decide::Surroundings;
 
 /// Longest wait for anything, in the time of the test.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Nothing was written for so long: whatever was under way has come to its end.
 const QUIET: Duration = Duration::from_secs(4);
 
@@ -24,6 +25,7 @@ const QUIET: Duration = Duration::from_secs(4);
 struct Running {
     caller: Caller,
     metrics: Metrics,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
     end: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -53,12 +55,13 @@ impl Running {
             lease: "headwater".into(),
             identity: "operator-1".into(),
         };
+        let (snapshots, seen) = watch::channel(Arc::default());
         let reign = Reign {
             settings,
             client: api.client(&caller),
             metrics: metrics.clone(),
             fence: None,
-            snapshots: watch::channel(Arc::default()).0,
+            snapshots,
             stands_by: watch::channel(true).0,
         };
         let (end, ended) = oneshot::channel::<()>();
@@ -69,6 +72,7 @@ impl Running {
         Self {
             caller,
             metrics,
+            snapshots: seen,
             end: Some(end),
             task,
         }
@@ -190,15 +194,6 @@ const WEB: (&str, &str) = ("EdgePool", "web");
 /// The Deployment's number.
 fn replicas(api: &FakeApi, name: &str) -> Option<u64> {
     api.get("Deployment", name)?.pointer("/spec/replicas")?.as_u64()
-}
-
-/// Writes by verb and kind, with how many there were.
-fn counted(writes: &[Write]) -> BTreeMap<(&'static str, &'static str), usize> {
-    let mut counts = BTreeMap::new();
-    for write in writes {
-        *counts.entry((write.verb, write.kind)).or_default() += 1;
-    }
-    counts
 }
 
 #[test]
