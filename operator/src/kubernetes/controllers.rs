@@ -368,7 +368,11 @@ fn fresh_token() -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::task::TaskTracker;
+
     use super::*;
+    use crate::kubernetes::fake_api::{Caller, FakeApi};
+    use crate::kubernetes::observe::{Scope, Told};
 
     #[test]
     fn the_back_off_doubles_up_to_its_longest() {
@@ -376,6 +380,46 @@ mod tests {
         assert_eq!(back_off(2, 1.0), FIRST_RETRY * 2);
         assert_eq!(back_off(40, 1.0), LAST_RETRY);
         assert_eq!(back_off(1, 0.0), FIRST_RETRY / 2);
+    }
+
+    fn context(api: &FakeApi) -> Context {
+        let client = api.client(&Caller::default());
+        let told = Told {
+            marks: Marks::default(),
+            wishes: Arc::default(),
+            nodes: Arc::default(),
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let around = Surroundings {
+            image: "media-node:test".to_owned(),
+            pull_policy: None,
+            operator_namespace: "n".to_owned(),
+            metrics_from: Vec::new(),
+        };
+        Context::new(
+            Stores::start(&client, &Scope::Cluster, &told, &tasks, &stop),
+            Intents::default(),
+            Writer::new(client, None),
+            around,
+            watch::channel(Arc::default()).1,
+            mpsc::channel(1).0,
+            Metrics::new().unwrap(),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn figures_are_written_at_most_every_ten_seconds_and_conditions_at_once() {
+        let context = context(&FakeApi::new());
+        let pool = ResourceId::pool("n", "web");
+        assert_eq!(context.due(&pool, Due::WithFigures), Ok(()));
+        context.reported(&pool);
+        assert_eq!(context.due(&pool, Due::WithFigures), Err(Some(FIGURES)));
+        assert_eq!(context.due(&pool, Due::Now), Ok(()));
+        assert_eq!(context.due(&pool, Due::No), Err(None));
+        tokio::time::advance(FIGURES - Duration::from_secs(1)).await;
+        assert_eq!(context.due(&pool, Due::WithFigures), Err(Some(Duration::from_secs(1))));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(context.due(&pool, Due::WithFigures), Ok(()));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod merge;
 mod objects;
 mod requests;
+mod watching;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 
 use objects::{Key, Objects};
 use requests::Target;
+use watching::Watching;
 
 type Answer = Result<Response<UnsyncBoxBody<Bytes, io::Error>>, io::Error>;
 
@@ -353,52 +355,6 @@ impl FakeApi {
         });
         StreamBody::new(events).boxed_unsync()
     }
-}
-
-/// A watch that is open.
-struct Watching {
-    api: FakeApi,
-    caller: Caller,
-    changed: watch::Receiver<()>,
-    kind: &'static str,
-    selector: Option<String>,
-    at: u64,
-    epoch: u64,
-    ended: bool,
-}
-
-impl Watching {
-    async fn next(&mut self) -> Option<Result<Bytes, io::Error>> {
-        loop {
-            if self.ended {
-                return None;
-            }
-            {
-                let state = self.api.lock();
-                if state.faults.epoch != self.epoch || self.caller.is_dead() {
-                    self.ended = true;
-                    return Some(Err(io::Error::new(io::ErrorKind::BrokenPipe, "connection lost")));
-                }
-                if self.at < state.objects.oldest() {
-                    self.ended = true;
-                    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
-                        "reason": "Expired", "message": "too old resource version"});
-                    return Some(Ok(line(&json!({"type": "ERROR", "object": status}))));
-                }
-                if !state.faults.held_watches.contains(&self.kind)
-                    && let Some((at, event)) = state.objects.event(self.kind, self.selector.as_deref(), self.at)
-                {
-                    self.at = at;
-                    return Some(Ok(line(&event)));
-                }
-            }
-            self.changed.changed().await.ok()?;
-        }
-    }
-}
-
-fn line(event: &Value) -> Bytes {
-    Bytes::from(format!("{event}\n"))
 }
 
 fn respond(answer: Result<Value, (u16, String)>) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
