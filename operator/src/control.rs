@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use headwater_contract::Event;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -254,8 +255,9 @@ impl<P: Platform> Control<P> {
     fn take(&mut self, id: &NodeId, notice: Notice, now: Now, touched: &mut Touched) {
         match notice {
             Notice::Event(event) => {
+                let greets = matches!(*event, Event::Hello(_));
                 let changes = self.map.apply(id, *event, now.monotonic);
-                self.prove(id);
+                self.prove(id, greets);
                 for change in &changes {
                     touched.add(&id.resource);
                     if let Change::StreamUp { stream, .. } = change {
@@ -287,11 +289,13 @@ impl<P: Platform> Control<P> {
         }
     }
 
-    /// Remembers that this boot of a node has been ready.
-    fn prove(&mut self, id: &NodeId) {
+    /// Remembers that this boot of a node has been ready. One that drains already when it says hello was, before this control
+    /// plane began: else it would not have been chosen.
+    fn prove(&mut self, id: &NodeId, greets: bool) {
         let Some(node) = self.map.node(id) else { return };
+        let has_been = node.figures.ready || (greets && node.draining());
         if let Some(identity) = &node.identity
-            && node.figures.ready
+            && has_been
             && self.proven.get(id) != Some(&identity.boot_id)
         {
             self.proven.insert(id.clone(), identity.boot_id.clone());

@@ -1,6 +1,7 @@
 //! A media node for tests: speaks the contract on a real port, holds no media, and remembers what it was told.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct Told {
 
 struct Inner {
     hello: Mutex<NodeHello>,
+    /// The token that it takes; none: any.
+    token: Option<&'static str>,
     told: Mutex<Vec<Told>>,
     refuse: Mutex<Option<(StatusCode, u64)>>,
     events: broadcast::Sender<Option<Event>>,
@@ -66,9 +69,28 @@ pub(crate) fn hello(name: &str, role: Role) -> NodeHello {
 impl FakeNode {
     pub(crate) async fn start(hello: NodeHello) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve(listener, hello, Some(TOKEN))
+    }
+
+    /// A node on the ops port that pods have, on a loopback address of its own; it takes any token.
+    pub(crate) async fn start_as_pod(hello: NodeHello) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Other programs that run these tests at the same time begin elsewhere.
+        let first = std::process::id().wrapping_mul(251);
+        loop {
+            let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % (1 << 22);
+            let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 64, 0, 1)) + number);
+            if let Ok(listener) = tokio::net::TcpListener::bind((address, 8081)).await {
+                return Self::serve(listener, hello, None);
+            }
+        }
+    }
+
+    fn serve(listener: tokio::net::TcpListener, hello: NodeHello, token: Option<&'static str>) -> Self {
         let ops = listener.local_addr().unwrap();
         let inner = Arc::new(Inner {
             hello: Mutex::new(hello),
+            token,
             told: Mutex::default(),
             refuse: Mutex::default(),
             events: broadcast::channel(64).0,
@@ -81,6 +103,16 @@ impl FakeNode {
     /// Sends an event to every listener.
     pub(crate) fn say(&self, event: Event) {
         let _ = self.inner.events.send(Some(event));
+    }
+
+    /// Changes its figures, and tells them.
+    pub(crate) fn figures(&self, change: impl FnOnce(&mut NodeFigures)) {
+        let figures = {
+            let mut hello = self.inner.hello.lock().unwrap();
+            change(&mut hello.figures);
+            hello.figures.clone()
+        };
+        self.say(Event::Figures(figures));
     }
 
     /// Cuts every event stream.
@@ -129,7 +161,11 @@ pub(crate) async fn until<T>(mut condition: impl FnMut() -> Option<T>) -> T {
 
 async fn answer(State(node): State<Arc<Inner>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if token != Some(&format!("Bearer {TOKEN}")) {
+    let taken = match node.token {
+        Some(known) => token == Some(&format!("Bearer {known}")),
+        None => token.is_some(),
+    };
+    if !taken {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     if uri.path() == headwater_contract::EVENTS_PATH {
@@ -158,9 +194,10 @@ async fn answer(State(node): State<Arc<Inner>>, method: Method, uri: Uri, header
     StatusCode::OK.into_response()
 }
 
-fn events(node: &Inner) -> Response {
+fn events(node: &Arc<Inner>) -> Response {
     let mut events = node.events.subscribe();
     let hello = node.hello.lock().unwrap().clone();
+    let node = node.clone();
     let body = async_stream(move |sender| async move {
         let mut next = Some(Event::Hello(hello.clone()));
         while let Some(event) = next {
@@ -175,7 +212,7 @@ fn events(node: &Inner) -> Response {
             next = match tokio::time::timeout(Duration::from_secs(1), events.recv()).await {
                 Ok(Ok(event)) => event,
                 Ok(Err(_)) => None,
-                Err(_) => Some(Event::Figures(hello.figures.clone())),
+                Err(_) => Some(Event::Figures(node.hello.lock().unwrap().figures.clone())),
             };
         }
     });

@@ -15,6 +15,8 @@ pub mod cluster;
 pub mod controllers;
 pub mod decide;
 pub mod events;
+#[cfg(test)]
+mod fake_api;
 pub mod intent;
 pub mod leader;
 pub mod marks;
@@ -129,7 +131,7 @@ pub async fn run(settings: Operator) -> Result<(), Error> {
         settings,
         client,
         metrics: metrics.clone(),
-        fence: fence.clone(),
+        fence: Some(fence.clone()),
         snapshots,
         stands_by,
     };
@@ -141,7 +143,11 @@ pub async fn run(settings: Operator) -> Result<(), Error> {
     };
     let end = tokio::select! {
         end = reign.last(term, ending.wait()) => end,
-        () = deposed => Err(Error::Deposed),
+        () = deposed => {
+            // Runs that are under way come to their end by themselves, without writing.
+            fence.shut();
+            Err(Error::Deposed)
+        }
     };
     metrics.leader.set(0.0);
     election.leave().await;
@@ -162,7 +168,8 @@ struct Reign {
     settings: Operator,
     client: Client,
     metrics: Metrics,
-    fence: Fence,
+    /// None only where nobody else can lead.
+    fence: Option<Fence>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     stands_by: watch::Sender<bool>,
 }
@@ -211,7 +218,7 @@ impl Reign {
         let context = Arc::new(Context::new(
             stores,
             intents,
-            Writer::new(self.client, Some(self.fence)),
+            Writer::new(self.client, self.fence),
             self.settings.surroundings,
             control.snapshots(),
             happenings,
@@ -245,3 +252,6 @@ async fn relay(
         stands_by.send_replace(false);
     }
 }
+
+#[cfg(test)]
+mod tests;

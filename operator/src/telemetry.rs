@@ -9,6 +9,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Targets that would log publish keys (the RTMP crate prints them) stay silent whatever the filter says.
 const SILENCED: &str = "rtmp_rs=off,hyper_util=warn,hyper=warn";
+/// Libraries whose failures are told by those who use them; a filter may let them speak.
+const QUIET: &str = "kube_client=off";
 const KEPT: usize = 200;
 
 /// How log lines look.
@@ -95,7 +97,8 @@ impl<'a> MakeWriter<'a> for LogSink {
 /// # Errors
 /// A filter that does not parse, or logging that is set up already, in a person's words.
 pub fn init(filter: &str, format: LogFormat) -> Result<LogSink, String> {
-    let filter = EnvFilter::try_new(format!("{filter},{SILENCED}")).map_err(|error| format!("log filter: {error}"))?;
+    let filter =
+        EnvFilter::try_new(format!("{QUIET},{filter},{SILENCED}")).map_err(|error| format!("log filter: {error}"))?;
     let sink = LogSink::default();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -12,6 +12,8 @@ const LONGEST: Duration = SUSPECT_AFTER;
 pub(super) struct Learning {
     /// None before the first look.
     until: Option<Instant>,
+    /// What was answered last.
+    on: bool,
 }
 
 impl Learning {
@@ -27,7 +29,13 @@ impl Learning {
         if all_heard {
             self.until = Some(now.min(until));
         }
-        !all_heard && now < until
+        self.on = !all_heard && now < until;
+        self.on
+    }
+
+    /// True if it went on at the last look.
+    pub(super) fn is_on(&self) -> bool {
+        self.on
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub pools: BTreeMap<ResourceId, PoolReport>,
     /// The app of each origin, and whether publishers need a key.
     pub origins: BTreeMap<ResourceId, OriginReport>,
+    /// Nodes that ran before this control plane are still waited for: what is said of them is not whole.
+    pub learning: bool,
     /// When it was made; none before the first time.
     pub at: Option<Instant>,
 }
@@ -141,6 +143,7 @@ impl<P: Platform> Control<P> {
             targets: self.targets(),
             pools,
             origins: origins.collect(),
+            learning: self.learning.is_on(),
             at: Some(Instant::now()),
         };
         self.metrics_of(&snapshot, now);

@@ -200,16 +200,18 @@ impl Platform for Cluster {
 
 /// The pods and the Deployment of a pool.
 pub fn seen(stores: &Stores, pool: &ResourceId) -> Seen {
-    let live = stores
-        .pods
-        .of(pool)
-        .into_iter()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod))
-        .map(|pod| (pod.name_any(), pod_seen(&pod)));
-    let replicas = deployment(stores, pool).and_then(|deployment| deployment.spec.as_ref()?.replicas);
+    let pods = stores.pods.of(pool);
+    let live = || {
+        pods.iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod))
+    };
+    let deployment = deployment(stores, pool);
+    let rolling = deployment.as_deref().is_some_and(is_rolling);
+    let replicas = deployment.and_then(|deployment| deployment.spec.as_ref()?.replicas);
     Seen {
         replicas: replicas.map(|replicas| u32::try_from(replicas).unwrap_or(0)),
-        live: live.collect(),
+        live: live().map(|pod| (pod.name_any(), pod_seen(pod))).collect(),
+        unsettled: rolling || !live().all(|pod| phase(pod) == Some("Running")),
     }
 }
 
@@ -292,13 +294,16 @@ pub fn pod_seen(pod: &Pod) -> PodSeen {
 
 /// A pod whose containers run no more and never will.
 fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+    matches!(phase(pod), Some("Succeeded" | "Failed"))
+}
+
+fn phase(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.phase.as_deref()
 }
 
 fn reach(stores: &Stores, resource: &ResourceId, pod: &Pod) -> Option<Reach> {
     let status = pod.status.as_ref()?;
-    if status.phase.as_deref() != Some("Running") {
+    if phase(pod) != Some("Running") {
         return None;
     }
     let address: IpAddr = status.pod_ip.as_deref()?.parse().ok()?;

@@ -6,9 +6,9 @@
 mod origin;
 mod pool;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use kube::{Resource, ResourceExt};
 use rand::RngExt;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -39,12 +40,12 @@ use crate::platform::{Happening, HappeningReason};
 const CONCURRENCY: u16 = 16;
 /// A resource that nothing has happened to is looked at again after about this long.
 const SAFETY_NET: Duration = Duration::from_secs(300);
-/// Longest time for which something that was written is believed to stand though it is not seen.
-const UNSEEN: Duration = Duration::from_secs(30);
 /// Wait before the first repetition of a run that failed; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// Longest wait before a repetition.
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// A status that is not touched while a new leader learns is looked at again after this long.
+const LEARNS: Duration = Duration::from_secs(1);
 
 /// Why a run failed; it is repeated.
 #[derive(Debug, Error)]
@@ -93,8 +94,8 @@ struct Memory {
     reported: Option<Instant>,
     /// The trouble that people were last told of.
     told: Option<String>,
-    /// The control token's Secret as it was written, until it is seen.
-    token: Option<(TokenSecret, Instant)>,
+    /// The control Secret as it was last decided, and the version of the one that this was decided from.
+    token: Option<(Option<String>, TokenSecret)>,
 }
 
 impl Context {
@@ -125,6 +126,23 @@ impl Context {
         work(memory.entry(resource.clone()).or_default())
     }
 
+    /// Forgets resources that are gone: nobody tells of a deletion that a watch has missed.
+    fn forget_all_but(&self, origins: &[Arc<StreamOrigin>], pools: &[Arc<EdgePool>]) {
+        let origins = origins.iter().map(|it| id_of(it.as_ref(), ResourceKind::StreamOrigin));
+        let pools = pools.iter().map(|it| id_of(it.as_ref(), ResourceKind::EdgePool));
+        let there: BTreeSet<ResourceId> = origins.chain(pools).collect();
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<ResourceId> = memory.keys().filter(|id| !there.contains(id)).cloned().collect();
+        drop(memory);
+        gone.iter().for_each(|id| self.forget(id));
+    }
+
+    /// Its last run failed: it is repeated after a wait, which nothing that is the same as then cuts short.
+    fn backs_off(&self, resource: &ResourceId) -> bool {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.get(resource).is_some_and(|memory| memory.failures > 0)
+    }
+
     /// Forgets a resource that is gone.
     fn forget(&self, resource: &ResourceId) {
         self.memory
@@ -138,24 +156,20 @@ impl Context {
     async fn keep_token(&self, resource: &ResourceId, owner: &Owner) -> Result<Timestamp, apply::Error> {
         let name = names::control_secret(resource);
         let live: Option<Arc<Secret>> = Stores::object(&self.stores.secrets, resource, &name);
-        let seen = live.as_deref().map(TokenSecret::from);
-        // What was written and not seen yet holds: a second fresh token would not be the one that pods have mounted.
-        let written = self.remember(resource, |memory| {
-            memory.token = memory
-                .token
-                .take()
-                .filter(|(token, at)| seen.as_ref() != Some(token) && at.elapsed() < UNSEEN);
-            memory.token.as_ref().map(|(token, _)| token.clone())
-        });
-        let existing = written.or(seen);
+        let version = live.as_deref().and_then(ResourceExt::resource_version);
+        // What is seen may be older than what was written: two looks at the same thing must not make two tokens.
+        let decided = self.remember(resource, |memory| memory.token.take());
+        let decided = decided.filter(|(from, _)| *from == version).map(|(_, secret)| secret);
+        let existing = decided.or_else(|| live.as_deref().map(TokenSecret::from));
         let verdict = token::step(existing.as_ref(), Timestamp::now(), fresh_token);
+        self.remember(resource, |memory| {
+            memory.token = Some((version, verdict.secret.clone()))
+        });
         if verdict.changes() {
             info!(%resource, step = %verdict.step, "the control token's Secret changes");
         }
         let wanted = verdict.secret.object(resource, owner);
-        if self.writer.apply(&wanted, live.as_deref()).await? {
-            self.remember(resource, |memory| memory.token = Some((verdict.secret, Instant::now())));
-        }
+        self.writer.apply(&wanted, live.as_deref()).await?;
         Ok(verdict.again)
     }
 
@@ -248,18 +262,25 @@ async fn watch_reports(context: Arc<Context>, marks: &Marks, stop: &Cancellation
         }
         let snapshot = snapshots.borrow_and_update().clone();
         let (origins, pools) = (context.stores.origins.state(), context.stores.pools.state());
+        context.forget_all_but(&origins, &pools);
         let due_origins = origins.iter().filter_map(|origin| {
             let id = id_of(origin.as_ref(), ResourceKind::StreamOrigin);
             let due = origin::due(&context, &snapshot, origin);
-            (context.due(&id, due).is_ok()).then_some(id)
+            (!context.backs_off(&id) && context.due(&id, due).is_ok()).then_some(id)
         });
         let due_pools = pools.iter().filter_map(|pool| {
             let id = id_of(pool.as_ref(), ResourceKind::EdgePool);
             let due = pool::due(&context, &snapshot, pool);
-            (context.due(&id, due).is_ok()).then_some(id)
+            let looks = context.due(&id, due).is_ok() || pool::unguarded(&context, &snapshot, &id);
+            (!context.backs_off(&id) && looks).then_some(id)
         });
         due_origins.chain(due_pools).for_each(|id| marks.one(id));
     }
+}
+
+/// True while a new leader has not heard the nodes that ran before it: what its predecessor said of them holds.
+fn still_learns(snapshot: &Snapshot, generation: Option<i64>, observed: Option<i64>) -> bool {
+    observed.is_some() && observed == generation && (snapshot.at.is_none() || snapshot.learning)
 }
 
 /// What is done about a run that failed.
@@ -347,7 +368,11 @@ fn fresh_token() -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::task::TaskTracker;
+
     use super::*;
+    use crate::kubernetes::fake_api::{Caller, FakeApi};
+    use crate::kubernetes::observe::{Scope, Told};
 
     #[test]
     fn the_back_off_doubles_up_to_its_longest() {
@@ -355,6 +380,46 @@ mod tests {
         assert_eq!(back_off(2, 1.0), FIRST_RETRY * 2);
         assert_eq!(back_off(40, 1.0), LAST_RETRY);
         assert_eq!(back_off(1, 0.0), FIRST_RETRY / 2);
+    }
+
+    fn context(api: &FakeApi) -> Context {
+        let client = api.client(&Caller::default());
+        let told = Told {
+            marks: Marks::default(),
+            wishes: Arc::default(),
+            nodes: Arc::default(),
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let around = Surroundings {
+            image: "media-node:test".to_owned(),
+            pull_policy: None,
+            operator_namespace: "n".to_owned(),
+            metrics_from: Vec::new(),
+        };
+        Context::new(
+            Stores::start(&client, &Scope::Cluster, &told, &tasks, &stop),
+            Intents::default(),
+            Writer::new(client, None),
+            around,
+            watch::channel(Arc::default()).1,
+            mpsc::channel(1).0,
+            Metrics::new().unwrap(),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn figures_are_written_at_most_every_ten_seconds_and_conditions_at_once() {
+        let context = context(&FakeApi::new());
+        let pool = ResourceId::pool("n", "web");
+        assert_eq!(context.due(&pool, Due::WithFigures), Ok(()));
+        context.reported(&pool);
+        assert_eq!(context.due(&pool, Due::WithFigures), Err(Some(FIGURES)));
+        assert_eq!(context.due(&pool, Due::Now), Ok(()));
+        assert_eq!(context.due(&pool, Due::No), Err(None));
+        tokio::time::advance(FIGURES - Duration::from_secs(1)).await;
+        assert_eq!(context.due(&pool, Due::WithFigures), Err(Some(Duration::from_secs(1))));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(context.due(&pool, Due::WithFigures), Ok(()));
     }
 
     #[test]

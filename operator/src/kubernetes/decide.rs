@@ -72,8 +72,8 @@ pub struct PoolFacts {
     pub replicas: u32,
     /// Edges wanted, draining ones not counted.
     pub desired: u32,
-    /// ClusterIP of the upstream's Service. None while it has none: then the Deployment is not decided, unless
-    /// suspended.
+    /// ClusterIP of the upstream's Service. None while it has none, or nobody knows whose streams come from there: then the
+    /// Deployment is not decided, unless suspended.
     pub upstream: Option<IpAddr>,
     /// App of the origin at the upper end.
     pub app: String,

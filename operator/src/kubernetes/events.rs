@@ -18,6 +18,8 @@ use crate::platform::Happening;
 pub const QUEUE: usize = 256;
 /// Least time between two Events: a stampede must not be the API server's.
 const APART: Duration = Duration::from_millis(50);
+/// Longest wait for one Event to be written.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Longest note, in bytes (Event v1 `note`: 1 kB).
 const LONGEST_NOTE: usize = 1_000;
 /// Longest action, in bytes (Event v1 `action`: 128).
@@ -34,8 +36,12 @@ pub async fn publish(client: Client, stores: Stores, identity: String, mut happe
         let Some(reference) = reference(&stores, &happening.resource) else {
             continue;
         };
-        if let Err(error) = recorder.publish(&event(&happening), &reference).await {
-            debug!(resource = %happening.resource, %error, "an Event could not be written");
+        let event = event(&happening);
+        match tokio::time::timeout(ANSWER, recorder.publish(&event, &reference)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(resource = %happening.resource, %error, "an Event could not be written"),
+            // Those behind it must not wait for a server that says nothing.
+            Err(_) => debug!(resource = %happening.resource, "an Event was not written in time"),
         }
         tokio::time::sleep(APART).await;
     }

@@ -20,6 +20,8 @@ pub struct Seen {
     pub replicas: Option<u32>,
     /// Pods that are not being deleted, by name.
     pub live: BTreeMap<String, PodSeen>,
+    /// A rollout is under way, or a pod does not run yet: the platform may take another edge than the one meant.
+    pub unsettled: bool,
 }
 
 /// What a pod's annotations say.
@@ -62,7 +64,8 @@ impl Intent {
     /// Takes in what the API server holds by now.
     pub fn settle(&mut self, seen: &Seen) {
         let live = count(seen.live.len());
-        let replicas = *self.replicas.get_or_insert(seen.replicas.unwrap_or(0));
+        // Edges whose Deployment is gone are kept: it is made anew around them.
+        let replicas = *self.replicas.get_or_insert(seen.replicas.unwrap_or(live));
         self.drains.retain(|name, wanted| {
             seen.live
                 .get(name)
@@ -80,7 +83,8 @@ impl Intent {
             .filter(|name| seen.live.get(*name).is_some_and(|pod| pod.marked));
         let marked = count(marked.count());
         // Only from a state in which every edge is there: otherwise the platform may pick another than the one meant.
-        if marked > 0 && self.lowered.is_none() && live == replicas && marked == count(self.victims.len()) {
+        let all_there = live == replicas && !seen.unsettled;
+        if marked > 0 && self.lowered.is_none() && all_there && marked == count(self.victims.len()) {
             self.replicas = Some(replicas - marked);
             self.lowered = self.replicas;
         }
@@ -105,7 +109,11 @@ impl Intent {
 
     /// Wants a drain, or with none takes it back.
     pub fn hold_drain(&mut self, name: &str, drain: Option<Drain>, now: Timestamp) {
-        self.victims.remove(name);
+        if self.victims.remove(name) && drain.is_none() && self.lowered.is_some() {
+            // The number had fallen for this one.
+            self.replicas = self.replicas.map(|replicas| replicas.saturating_add(1));
+            self.lowered = self.replicas;
+        }
         self.drains
             .insert(name.to_owned(), drain.map(|drain| Wanted { drain, since: now }));
     }
@@ -134,9 +142,11 @@ impl Intent {
         }
     }
 
-    /// True if an edge is to go next.
-    pub fn is_victim(&self, name: &str) -> bool {
-        self.victims.contains(name)
+    /// True if an edge is to go next: as wanted, or, where the number has fallen already and a pod is still to go for it, as marked
+    /// by a leader before this one.
+    pub fn is_victim(&self, name: &str, seen: &Seen) -> bool {
+        let marked = seen.live.get(name).is_some_and(|pod| pod.marked);
+        self.victims.contains(name) || (marked && count(seen.live.len()) > self.deployment_replicas(seen))
     }
 
     /// Nothing is wanted that does not stand.

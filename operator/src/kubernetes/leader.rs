@@ -162,6 +162,7 @@ impl Election {
             candidate: self.candidate.clone(),
             awake: Mutex::new(Instant::now()),
             in_doubt: AtomicBool::new(false),
+            shut: AtomicBool::new(false),
         }))
     }
 
@@ -211,19 +212,23 @@ struct FenceState {
     candidate: Candidate,
     awake: Mutex<Instant>,
     in_doubt: AtomicBool,
+    shut: AtomicBool,
 }
 
-/// This process stood still for too long and may lead no more.
+/// This process stood still for too long and may lead no more, or is known not to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("this process stood still for too long; whether it still leads is being asked")]
+#[error("this process stood still for too long, or another one leads; nothing is written")]
 pub struct Asleep;
 
 impl Fence {
     /// Fails unless the process was awake all the time until now.
     ///
     /// # Errors
-    /// [`Asleep`], until [`Fence::keep`] has asked.
+    /// [`Asleep`], until [`Fence::keep`] has asked, and for good once it is [shut](Fence::shut).
     pub fn check(&self) -> Result<(), Asleep> {
+        if self.0.shut.load(Ordering::Acquire) {
+            return Err(Asleep);
+        }
         let awake = *self.0.awake.lock().unwrap_or_else(PoisonError::into_inner);
         if awake.elapsed() >= ASLEEP {
             self.0.in_doubt.store(true, Ordering::Release);
@@ -232,6 +237,11 @@ impl Fence {
             true => Err(Asleep),
             false => Ok(()),
         }
+    }
+
+    /// Nothing gets past from now on: another process leads, and runs that are under way here must not go on.
+    pub fn shut(&self) {
+        self.0.shut.store(true, Ordering::Release);
     }
 
     /// Notes that the process is awake, and after a sleep asks the API server who leads. Completes when it is somebody else.
@@ -294,6 +304,25 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
     use super::*;
+    use crate::kubernetes::fake_api::{Caller, FakeApi};
+
+    #[tokio::test]
+    async fn a_fence_that_is_shut_lets_nothing_past_any_more() {
+        let fence = Fence(Arc::new(FenceState {
+            leases: Api::default_namespaced(FakeApi::new().client(&Caller::default())),
+            candidate: Candidate {
+                namespace: "n".to_owned(),
+                lease: "l".to_owned(),
+                identity: "me".to_owned(),
+            },
+            awake: Mutex::new(Instant::now()),
+            in_doubt: AtomicBool::new(false),
+            shut: AtomicBool::new(false),
+        }));
+        assert_eq!(fence.check(), Ok(()));
+        fence.shut();
+        assert_eq!(fence.check(), Err(Asleep));
+    }
 
     #[test]
     fn a_term_is_higher_than_every_one_before_though_the_lease_was_deleted() {

@@ -4,7 +4,6 @@
 //! is away the stores keep what they held.
 
 use std::fmt::Debug;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,7 +18,6 @@ use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
-use rand::RngExt;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -34,10 +32,10 @@ use crate::fleet::{ResourceId, ResourceKind};
 
 /// Type of the Secrets whose content is kept; of others only the name is.
 const KEPT_SECRETS: &str = "Opaque";
-/// First wait after a watch has failed; doubled each time.
+/// Wait before a watch that has failed is tried again; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// Longest wait.
-const LAST_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait. The library's 30 s would leave an operator blind for so long after the API server is back.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// The stores. Cheap to clone.
 #[derive(Clone)]
@@ -136,9 +134,7 @@ impl Stores {
             }),
             pods: {
                 let changes = Arc::new(AtomicU64::new(0));
-                let counted = changes.clone();
-                let store = watch.start(ours, slim_pod, move |told, pod: &Pod| {
-                    counted.fetch_add(1, Ordering::Release);
+                let store = watch.counted(&changes, ours, slim_pod, |told, pod: &Pod| {
                     told.nodes.notify_one();
                     mark_owner(told, &pod.metadata);
                 });
@@ -195,14 +191,34 @@ impl Watch<'_> {
             + Send
             + Sync
             + 'static,
-        K::DynamicType: Hash + Eq,
+    {
+        self.counted(&Arc::default(), config, slim, tell)
+    }
+
+    /// Counts in `changes` whatever may have changed the store: each object, and the end of each list, which takes the place of all
+    /// that was there.
+    fn counted<K>(
+        &self,
+        changes: &Arc<AtomicU64>,
+        config: watcher::Config,
+        slim: impl Fn(&mut K) + Send + 'static,
+        tell: impl Fn(&Told, &K) + Send + 'static,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
     {
         let (reader, writer) = store::<K>();
         let api: Api<K> = self.scope.api(self.client.clone());
         let kind = K::kind(&()).into_owned();
-        let told = self.told.clone();
+        let (told, changes) = (self.told.clone(), changes.clone());
         let stream = watcher(api, config)
-            .backoff(Patience::default())
+            .backoff(Waits::default())
             .modify(move |object| slim(object))
             .reflect(writer)
             .take_until(self.stop.clone().cancelled_owned());
@@ -210,6 +226,7 @@ impl Watch<'_> {
             let mut stream = std::pin::pin!(stream);
             let mut failing = false;
             while let Some(event) = stream.next().await {
+                changes.fetch_add(1, Ordering::Release);
                 match event {
                     Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object) | watcher::Event::Delete(object)) => {
                         failing = false;
@@ -240,6 +257,26 @@ impl Watch<'_> {
     }
 }
 
+/// The waits of one watch, with jitter: all watches of all operators fail at the same moment.
+#[derive(Default)]
+struct Waits(u32);
+
+impl Iterator for Waits {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let whole = FIRST_WAIT.saturating_mul(1 << self.0.min(16)).min(LONGEST_WAIT);
+        self.0 = self.0.saturating_add(1);
+        Some(whole.mul_f64(rand::random_range(0.5..1.0)))
+    }
+}
+
+impl Backoff for Waits {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
 /// What a watch error means, and what to do where a person can do something.
 fn explain(error: &watcher::Error) -> String {
     let text = crate::fleet::link::chain(error);
@@ -262,31 +299,10 @@ fn mark(told: &Told, kind: ResourceKind, metadata: &ObjectMeta) {
     }
 }
 
+/// Marks the resource that an object is made for: by its labels, or, where somebody took them off, by its owner.
 fn mark_owner(told: &Told, metadata: &ObjectMeta) {
-    if let Some(resource) = names::resource_of(metadata) {
+    if let Some(resource) = names::resource_of(metadata).or_else(|| names::owner_of(metadata)) {
         told.marks.one(resource);
-    }
-}
-
-/// Waits between two attempts of a watch: short, since much hangs on it, and jittered, since there are many.
-#[derive(Debug, Default)]
-struct Patience {
-    failures: u32,
-}
-
-impl Iterator for Patience {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let whole = FIRST_WAIT.saturating_mul(1 << self.failures.min(8)).min(LAST_WAIT);
-        self.failures = self.failures.saturating_add(1);
-        Some(whole.mul_f64(0.5 + rand::rng().random::<f64>() / 2.0))
-    }
-}
-
-impl Backoff for Patience {
-    fn reset(&mut self) {
-        self.failures = 0;
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::{Context, Error, again, id_of, problem_of};
+use super::{Context, Error, LEARNS, again, id_of, problem_of, still_learns};
 use crate::api::StreamOrigin;
 use crate::control::Snapshot;
 use crate::fleet::{ResourceId, ResourceKind};
@@ -89,6 +89,9 @@ async fn report(
     trouble: Option<Trouble>,
 ) -> Result<Option<std::time::Duration>, apply::Error> {
     let snapshot = context.snapshots.borrow().clone();
+    if trouble.is_none() && learns(&snapshot, origin) {
+        return Ok(Some(LEARNS));
+    }
     let new = status(
         &facts(context, &snapshot, id, origin, trouble),
         origin.status.as_ref(),
@@ -109,11 +112,16 @@ pub(super) fn due(context: &Context, snapshot: &Snapshot, origin: &StreamOrigin)
     let id = id_of(origin, ResourceKind::StreamOrigin);
     // A trouble is the run's to find; it goes with the run after next at the latest.
     let standing = origin.status.as_ref();
-    if standing.is_some_and(in_trouble) {
+    if standing.is_some_and(in_trouble) || learns(snapshot, origin) {
         return Due::No;
     }
     let new = status(&facts(context, snapshot, &id, origin, None), standing, Timestamp::now());
     pace::origin(standing, &new)
+}
+
+fn learns(snapshot: &Snapshot, origin: &StreamOrigin) -> bool {
+    let observed = origin.status.as_ref().and_then(|status| status.observed_generation);
+    still_learns(snapshot, origin.metadata.generation, observed)
 }
 
 fn in_trouble(status: &crate::api::StreamOriginStatus) -> bool {

@@ -1,6 +1,6 @@
 //! One run for an EdgePool.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use super::origin::Failed;
-use super::{Context, Error, again, id_of, problem_of};
+use super::{Context, Error, LEARNS, again, id_of, problem_of, still_learns};
 use crate::api::EdgePool;
 use crate::api::condition::{self, ConditionReason, ConditionType};
 use crate::api::edge_pool::{ReplicationMode, UpstreamKind};
@@ -72,12 +72,16 @@ async fn make(
         context.writer.annotate(&pod, &annotations).await?;
     }
     let upstream = ResourceId::from(&valid.upstream);
+    let app = app(context, pool);
+    let address = cluster::service(&context.stores, &upstream).and_then(|service| cluster::cluster_ip(&service));
     let facts = PoolFacts {
         owner,
         replicas,
         desired: desired(context, id).unwrap_or(replicas),
-        upstream: cluster::service(&context.stores, &upstream).and_then(|service| cluster::cluster_ip(&service)),
-        app: app(context, pool).unwrap_or_else(|| "live".to_owned()),
+        // While the way up is broken, or leads round in a circle, what runs is left as it is: a guess at the app would make every
+        // pod anew, and once more when the origin is back.
+        upstream: address.filter(|_| app.is_some()),
+        app: app.unwrap_or_else(|| "live".to_owned()),
     };
     let decided = decide::edge_pool(valid, &facts, &context.around);
     apply::objects(&context.writer, &context.stores, id, decided).await?;
@@ -96,7 +100,7 @@ fn wanted(context: &Context, intent: &Intent, seen: &Seen, id: &ResourceId) -> (
             annotations.insert(names::DRAIN_SINCE, drain.since.to_string());
             annotations.insert(names::DRAIN_DEADLINE, drain.deadline.to_string());
         }
-        if intent.is_victim(&name) {
+        if intent.is_victim(&name, seen) {
             annotations.insert(names::DELETION_COST, names::LOWEST_COST.to_owned());
         }
         let edge = entry.and_then(|entry| entry.edges.iter().find(|edge| edge.name == name));
@@ -158,6 +162,9 @@ async fn report(
     trouble: Option<Trouble>,
 ) -> Result<Option<Duration>, apply::Error> {
     let snapshot = context.snapshots.borrow().clone();
+    if trouble.is_none() && learns(&snapshot, pool) {
+        return Ok(Some(LEARNS));
+    }
     let app = app(context, pool);
     let new = status(
         &facts(context, &snapshot, id, pool, app.as_deref(), trouble),
@@ -174,11 +181,29 @@ async fn report(
     }
 }
 
-/// How much the status that stands differs from what is known. Annotations of pods that are not as they should be count too.
+fn learns(snapshot: &Snapshot, pool: &EdgePool) -> bool {
+    let observed = pool.status.as_ref().and_then(|status| status.observed_generation);
+    still_learns(snapshot, pool.metadata.generation, observed)
+}
+
+/// True if an edge has viewers and its pod does not say so yet: the cluster autoscaler must not take it.
+pub(super) fn unguarded(context: &Context, snapshot: &Snapshot, id: &ResourceId) -> bool {
+    let watched = pool_entry(snapshot, id).map(|entry| entry.edges.iter().filter(|edge| edge.viewers > 0));
+    let watched: BTreeSet<&str> = watched.into_iter().flatten().map(|edge| edge.name.as_str()).collect();
+    !watched.is_empty()
+        && context.stores.pods.of(id).iter().any(|pod| {
+            let leaves = pod.metadata.deletion_timestamp.is_some();
+            !leaves
+                && watched.contains(pod.name_any().as_str())
+                && !pod.annotations().contains_key(names::SAFE_TO_EVICT)
+        })
+}
+
+/// How much the status that stands differs from what is known.
 pub(super) fn due(context: &Context, snapshot: &Snapshot, pool: &EdgePool) -> Due {
     let id = id_of(pool, ResourceKind::EdgePool);
     let standing = pool.status.as_ref();
-    if standing.is_some_and(|status| tells_trouble(&status.conditions)) {
+    if standing.is_some_and(|status| tells_trouble(&status.conditions)) || learns(snapshot, pool) {
         return Due::No;
     }
     let app = app(context, pool);

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::api::API_VERSION;
 use crate::api::names::ResourceName;
 use crate::fleet::{ResourceId, ResourceKind, UnknownWord, one_of};
 
@@ -166,8 +167,21 @@ pub fn resource_of(metadata: &ObjectMeta) -> Option<ResourceId> {
     })
 }
 
+/// The resource that an object names as the one that keeps it.
+pub fn owner_of(metadata: &ObjectMeta) -> Option<ResourceId> {
+    let mut owners = metadata.owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.controller == Some(true) && owner.api_version == API_VERSION)?;
+    Some(ResourceId {
+        namespace: metadata.namespace.clone()?,
+        kind: owner.kind.parse().ok()?,
+        name: ResourceName::parse(&owner.name).ok()?.as_str().to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
     use super::*;
 
     fn metadata(id: &ResourceId) -> ObjectMeta {
@@ -248,6 +262,27 @@ mod tests {
             ..metadata(&id)
         };
         assert_eq!(resource_of(&nowhere), None);
+    }
+
+    #[test]
+    fn an_object_without_labels_leads_back_by_its_owner() {
+        let reference = |api_version: &str, controller| OwnerReference {
+            api_version: api_version.to_owned(),
+            kind: "EdgePool".to_owned(),
+            name: "web".to_owned(),
+            controller,
+            ..OwnerReference::default()
+        };
+        let owned = |reference| ObjectMeta {
+            namespace: Some("ns".to_owned()),
+            owner_references: Some(vec![reference]),
+            ..ObjectMeta::default()
+        };
+        let ours = owned(reference(API_VERSION, Some(true)));
+        assert_eq!(owner_of(&ours), Some(ResourceId::pool("ns", "web")));
+        assert_eq!(owner_of(&owned(reference(API_VERSION, None))), None);
+        assert_eq!(owner_of(&owned(reference("apps/v1", Some(true)))), None);
+        assert_eq!(owner_of(&ObjectMeta::default()), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ fn seen(replicas: u32, pods: &[(&str, bool)]) -> Seen {
                 ((*name).to_owned(), pod)
             })
             .collect(),
+        unsettled: false,
     }
 }
 
@@ -105,7 +106,52 @@ fn when_another_edge_went_the_plan_starts_afresh() {
         2,
         "c went"
     );
-    assert!(!intent.is_victim("b"));
+    assert!(!intent.is_victim("b", &seen(2, &[("a", false), ("b", true)])));
+}
+
+#[test]
+fn the_number_does_not_fall_during_a_rollout() {
+    let mut intent = Intent::default();
+    let mut marked = seen(2, &[("a", false), ("b", true)]);
+    settled(&mut intent, &marked);
+    intent.remove("b");
+    marked.unsettled = true;
+    assert_eq!(settled(&mut intent, &marked), 2);
+    marked.unsettled = false;
+    assert_eq!(settled(&mut intent, &marked), 1);
+}
+
+/// The ReplicaSet may be slow: without the mark it would take any edge.
+#[test]
+fn a_new_leader_leaves_the_mark_while_the_number_has_fallen_and_the_pod_has_not_gone() {
+    let mut intent = Intent::default();
+    let lowered = seen(1, &[("a", false), ("b", true)]);
+    settled(&mut intent, &lowered);
+    assert!(intent.is_victim("b", &lowered) && !intent.is_victim("a", &lowered));
+    let back = seen(2, &[("a", false), ("b", true)]);
+    assert!(!Intent::default().is_victim("b", &back), "nothing is to go");
+}
+
+#[test]
+fn a_drain_that_is_taken_back_after_the_number_fell_raises_it_again() {
+    let mut intent = Intent::default();
+    let marked = seen(2, &[("a", false), ("b", true)]);
+    settled(&mut intent, &marked);
+    intent.remove("b");
+    assert_eq!(settled(&mut intent, &marked), 1);
+    intent.hold_drain("b", None, Timestamp::from_second(1_000).unwrap());
+    assert_eq!(settled(&mut intent, &marked), 2);
+    assert!(!intent.is_victim("b", &marked));
+}
+
+/// A Deployment deleted with `--cascade=orphan`, or by hand a moment ago: made anew with none it would end what it adopts.
+#[test]
+fn edges_without_a_deployment_are_kept() {
+    let orphans = Seen {
+        replicas: None,
+        ..seen(0, &[("a", false), ("b", false)])
+    };
+    assert_eq!(settled(&mut Intent::default(), &orphans), 2);
 }
 
 #[test]

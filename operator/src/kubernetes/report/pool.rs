@@ -207,6 +207,11 @@ fn scaling_active(facts: &Facts<'_>, verdict: Option<&Verdict>) -> Finding {
         Some(verdict) if verdict.reason == verdict::Reason::Paused => {
             finding(false, Reason::Paused, "the annotation headwater.dev/paused is set")
         }
+        Some(verdict) if verdict.reason == verdict::Reason::Fallback => {
+            let message =
+                "figures have been missing for a minute: there are at least fallbackReplicas edges until they are back";
+            finding(false, Reason::FiguresMissing, message)
+        }
         Some(verdict) if !verdict.figures_complete => {
             let message = "figures of some edges are missing or old: edges may be added, none is taken away";
             finding(false, Reason::FiguresMissing, message)
@@ -289,6 +294,10 @@ fn replicating(facts: &Facts<'_>) -> Finding {
     }
     if facts.on_demand {
         return finding(true, Reason::OnDemand, "streams are pulled when somebody asks".into());
+    }
+    if report.replication == Some(replication::Verdict::TooManyStreams) {
+        let message = "there are more streams than an edge is given beforehand; the rest is pulled when somebody asks";
+        return finding(true, Reason::OnDemand, message.into());
     }
     let behind = entry
         .edges

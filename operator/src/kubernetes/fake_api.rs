@@ -1,0 +1,384 @@
+//! An API server in memory, as the service under a [`Client`]: lists, watches, server-side apply, deletes, and whatever goes wrong with
+//! them. It does what the real one does where the operator depends on it, and no more; the cluster tests run against the real one.
+//!
+//! ```text
+//! Client ─▶ faults (away, throttled, the n-th write) ─▶ requests (verbs) ─▶ objects (versions, history) ─▶ watches
+//! ```
+
+mod merge;
+mod objects;
+mod requests;
+mod watching;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use objects::{Key, Objects};
+use requests::Target;
+use watching::Watching;
+
+type Answer = Result<Response<UnsyncBoxBody<Bytes, io::Error>>, io::Error>;
+
+/// The namespace of everything in these tests.
+pub(super) const NAMESPACE: &str = "video";
+
+/// One write as it came, and what was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    /// `apply`, `status`, `patch`, `create` or `delete`.
+    pub(super) verb: &'static str,
+    /// Kind of the object.
+    pub(super) kind: &'static str,
+    /// Its name.
+    pub(super) name: String,
+    /// The answer's code; 0 for none.
+    pub(super) code: u16,
+    /// It changed something.
+    pub(super) changed: bool,
+}
+
+/// How a write goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The connection breaks.
+    Connection,
+    /// The answer has this code.
+    Status(u16),
+    /// Whoever writes dies at this moment.
+    Death,
+}
+
+/// Whether a write that goes wrong was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// It was not.
+    Before,
+    /// It was; only the answer is lost.
+    After,
+}
+
+/// What goes wrong.
+#[derive(Default)]
+struct Faults {
+    /// No connection comes about.
+    away: bool,
+    /// Requests that are answered 429 yet.
+    throttled: u32,
+    /// The write with this number, counted from now.
+    write: Option<(usize, When, Failure)>,
+    /// Writes of these kinds are refused, with this code and message.
+    refused: Vec<(&'static str, u16, String)>,
+    /// Lists come in pages of one; those after the first wait.
+    held_pages: bool,
+    /// Watches of these kinds tell nothing meanwhile.
+    held_watches: Vec<&'static str>,
+    /// Watches of an older number break.
+    epoch: u64,
+}
+
+#[derive(Default)]
+struct State {
+    objects: Objects,
+    faults: Faults,
+    writes: Vec<Write>,
+}
+
+/// The API server. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct FakeApi {
+    state: Arc<Mutex<State>>,
+    changed: Arc<watch::Sender<()>>,
+}
+
+/// One process that speaks to it.
+#[derive(Clone, Default)]
+pub(super) struct Caller(Arc<AtomicBool>);
+
+impl Caller {
+    /// Whatever it sends from now on does not arrive.
+    pub(super) fn die(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl FakeApi {
+    pub(super) fn new() -> Self {
+        Self {
+            state: Arc::default(),
+            changed: Arc::new(watch::channel(()).0),
+        }
+    }
+
+    /// A client of one process.
+    pub(super) fn client(&self, caller: &Caller) -> Client {
+        let (api, caller) = (self.clone(), caller.clone());
+        let service = tower::service_fn(move |request| api.clone().serve(caller.clone(), request));
+        Client::new(service, NAMESPACE)
+    }
+
+    /// What was written since the last call.
+    pub(super) fn take_writes(&self) -> Vec<Write> {
+        std::mem::take(&mut self.lock().writes)
+    }
+
+    /// Writes that were not taken yet.
+    pub(super) fn writes(&self) -> usize {
+        self.lock().writes.len()
+    }
+
+    /// No connection comes about from now on, and those that are there break; or all is well again.
+    pub(super) fn away(&self, away: bool) {
+        self.change(|state| {
+            state.faults.away = away;
+            state.faults.epoch += 1;
+        });
+    }
+
+    /// Every watch breaks.
+    pub(super) fn cut(&self) {
+        self.change(|state| state.faults.epoch += 1);
+    }
+
+    /// Everything that was is forgotten: a watch from before is answered 410.
+    pub(super) fn expire(&self) {
+        self.change(|state| state.objects.expire());
+    }
+
+    /// The next requests are answered 429.
+    pub(super) fn throttle(&self, requests: u32) {
+        self.change(|state| state.faults.throttled = requests);
+    }
+
+    /// The n-th write from now on (from 1) goes wrong.
+    pub(super) fn fail_write(&self, number: usize, when: When, failure: Failure) {
+        self.change(|state| state.faults.write = Some((number, when, failure)));
+    }
+
+    /// The fault of [`FakeApi::fail_write`] has not come yet.
+    pub(super) fn fails_yet(&self) -> bool {
+        self.lock().faults.write.is_some()
+    }
+
+    /// Writes of a kind are refused from now on.
+    pub(super) fn refuse(&self, kind: &'static str, code: u16, message: &str) {
+        self.change(|state| state.faults.refused.push((kind, code, message.to_owned())));
+    }
+
+    /// Nothing is refused any more.
+    pub(super) fn accept(&self) {
+        self.change(|state| state.faults.refused.clear());
+    }
+
+    /// Lists come in pages of one from now on, and those after the first wait until this is taken back.
+    pub(super) fn hold_pages(&self, held: bool) {
+        self.change(|state| state.faults.held_pages = held);
+    }
+
+    /// Watches of a kind tell nothing from now on, or tell again, and all that came meanwhile.
+    pub(super) fn hold_watch(&self, kind: &'static str, held: bool) {
+        self.change(|state| {
+            state.faults.held_watches.retain(|known| *known != kind);
+            state.faults.held_watches.extend(held.then_some(kind));
+        });
+    }
+
+    /// Deployments have no controller from now on, or have one again: what it says of them stands still meanwhile.
+    pub(super) fn hold_rollouts(&self, held: bool) {
+        self.change(|state| state.objects.hold_rollouts(held));
+    }
+
+    /// Makes an object, or puts another in its place, as a person does.
+    pub(super) fn put(&self, object: Value) {
+        self.change(|state| state.objects.put(object));
+    }
+
+    /// Applies under another manager's name.
+    pub(super) fn apply_as(&self, manager: &str, object: &Value) {
+        self.change(|state| {
+            let key = Key::of(object);
+            state.objects.apply(&key, manager, object, false).unwrap();
+        });
+    }
+
+    /// Edits an object as a person does. Panics if there is none.
+    pub(super) fn edit(&self, kind: &str, name: &str, edit: impl FnOnce(&mut Value)) {
+        self.change(|state| state.objects.edit(&Key::named(kind, name), edit));
+    }
+
+    /// Deletes an object, and what it owns.
+    pub(super) fn remove(&self, kind: &str, name: &str) {
+        self.change(|state| state.objects.remove(&Key::named(kind, name)).unwrap());
+    }
+
+    /// An object as it stands.
+    pub(super) fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        self.lock().objects.get(&Key::named(kind, name)).cloned()
+    }
+
+    /// Every object of a kind.
+    pub(super) fn all(&self, kind: &str) -> Vec<Value> {
+        let state = self.lock();
+        let of_kind = state.objects.all().filter(|object| object["kind"] == kind);
+        of_kind.cloned().collect()
+    }
+
+    /// Every object without what differs from one run to the next.
+    pub(super) fn normal(&self) -> Vec<Value> {
+        let state = self.lock();
+        let lasting = state.objects.all().filter(|object| object["kind"] != "Event");
+        lasting.map(merge::normal).collect()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changed.send_replace(());
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    async fn serve(self, caller: Caller, request: Request<Body>) -> Answer {
+        let (parts, body) = request.into_parts();
+        let target = Target::parse(&parts.method, &parts.uri);
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        let broken = || io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        if caller.is_dead() || self.lock().faults.away {
+            return Err(broken());
+        }
+        let throttled = self.change(|state| {
+            let throttled = state.faults.throttled > 0;
+            state.faults.throttled = state.faults.throttled.saturating_sub(1);
+            throttled
+        });
+        if throttled {
+            return Ok(refusal(429, "too many requests"));
+        }
+        if target.watches() {
+            return Ok(Response::new(self.watch(caller, &target)));
+        }
+        if target.is_write() {
+            return self.write(&caller, &target, &body);
+        }
+        let mut changed = self.changed.subscribe();
+        while target.continues() && self.lock().faults.held_pages {
+            changed.changed().await.map_err(io::Error::other)?;
+        }
+        let state = self.lock();
+        let page = state.faults.held_pages.then_some(1);
+        Ok(respond(target.read(&state.objects, page)))
+    }
+
+    /// Does a write, or fails it, and notes it.
+    fn write(&self, caller: &Caller, target: &Target, body: &[u8]) -> Answer {
+        let answer = self.change(|state| {
+            let fault = match &mut state.faults.write {
+                Some((1, when, failure)) => Some((*when, *failure)),
+                Some((number, ..)) => {
+                    *number -= 1;
+                    None
+                }
+                None => None,
+            };
+            if fault.is_some() {
+                state.faults.write = None;
+            }
+            let refused = state.faults.refused.iter().find(|(kind, ..)| *kind == target.key.kind);
+            let before = state.objects.version();
+            let done = match (fault, refused) {
+                (Some((When::Before, _)), _) => Ok(Value::Null),
+                (_, Some((_, code, message))) => Err((*code, message.clone())),
+                _ => target.write(&mut state.objects, body),
+            };
+            let answer: Result<Value, Option<(u16, String)>> = match fault {
+                None => done.map_err(Some),
+                Some((_, Failure::Status(code))) => Err(Some((code, "failed by the test".to_owned()))),
+                Some((_, Failure::Connection)) => Err(None),
+                Some((_, Failure::Death)) => {
+                    caller.die();
+                    Err(None)
+                }
+            };
+            let code = match &answer {
+                Ok(_) => 200,
+                Err(Some((code, _))) => *code,
+                Err(None) => 0,
+            };
+            state.writes.push(Write {
+                verb: target.verb,
+                kind: target.key.kind,
+                name: target.key.name.clone(),
+                code,
+                changed: state.objects.version() != before,
+            });
+            answer
+        });
+        match answer {
+            Ok(object) => Ok(respond(Ok(object))),
+            Err(Some(refused)) => Ok(respond(Err(refused))),
+            Err(None) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "connection lost")),
+        }
+    }
+
+    /// The events since a version, as they come.
+    fn watch(&self, caller: Caller, target: &Target) -> UnsyncBoxBody<Bytes, io::Error> {
+        let watching = Watching {
+            api: self.clone(),
+            caller,
+            changed: self.changed.subscribe(),
+            kind: target.key.kind,
+            selector: target.selector.clone(),
+            at: target.since,
+            epoch: self.lock().faults.epoch,
+            ended: false,
+        };
+        let events = unfold(watching, |mut watching| async move {
+            let event = watching.next().await?;
+            Some((event.map(Frame::data), watching))
+        });
+        StreamBody::new(events).boxed_unsync()
+    }
+}
+
+fn respond(answer: Result<Value, (u16, String)>) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
+    match answer {
+        Ok(object) => Response::new(whole(&object)),
+        Err((code, message)) => refusal(code, &message),
+    }
+}
+
+fn refusal(code: u16, message: &str) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
+    let reason = match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        429 => "TooManyRequests",
+        _ => "Failed",
+    };
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
+        "message": message});
+    let mut response = Response::new(whole(&status));
+    *response.status_mut() = hyper::StatusCode::from_u16(code).unwrap();
+    response
+}
+
+fn whole(value: &Value) -> UnsyncBoxBody<Bytes, io::Error> {
+    let body = Full::new(Bytes::from(value.to_string()));
+    body.map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,139 @@
+//! Requests: what a method and a path mean, and what is done about it.
+
+use std::collections::BTreeMap;
+
+use hyper::{Method, Uri};
+use serde_json::{Value, json};
+
+use super::merge;
+use super::objects::{Key, Objects, Refused};
+
+/// A request as far as it is known before its body.
+pub(super) struct Target {
+    pub(super) verb: &'static str,
+    pub(super) key: Key,
+    pub(super) selector: Option<String>,
+    /// Version from which to watch.
+    pub(super) since: u64,
+    status: bool,
+    query: BTreeMap<String, String>,
+}
+
+impl Target {
+    /// Panics on what the fake does not know: the operator asks for nothing else.
+    pub(super) fn parse(method: &Method, uri: &Uri) -> Self {
+        let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
+        let rest = match segments.first() {
+            Some(&"api") => &segments[2..],
+            Some(&"apis") => &segments[3..],
+            _ => panic!("the fake API knows no {uri}"),
+        };
+        let (namespace, rest) = match rest {
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
+            rest => ("", rest),
+        };
+        let name = rest.get(1).copied().unwrap_or_default();
+        let status = rest.get(2) == Some(&"status");
+        let query: BTreeMap<String, String> = uri.query().unwrap_or_default().split('&').filter_map(pair).collect();
+        let verb = match *method {
+            Method::GET if name.is_empty() && query.contains_key("watch") => "watch",
+            Method::GET if name.is_empty() => "list",
+            Method::GET => "get",
+            Method::PATCH if status => "status",
+            Method::PATCH if query.contains_key("fieldManager") => "apply",
+            Method::PATCH => "patch",
+            Method::POST => "create",
+            Method::DELETE => "delete",
+            _ => panic!("the fake API knows no {method} {uri}"),
+        };
+        Self {
+            verb,
+            key: Key::at(rest[0], namespace, name),
+            selector: query.get("labelSelector").cloned(),
+            since: query
+                .get("resourceVersion")
+                .and_then(|since| since.parse().ok())
+                .unwrap_or(0),
+            status,
+            query,
+        }
+    }
+
+    pub(super) fn watches(&self) -> bool {
+        self.verb == "watch"
+    }
+
+    pub(super) fn is_write(&self) -> bool {
+        !matches!(self.verb, "watch" | "list" | "get")
+    }
+
+    /// A later page of a list.
+    pub(super) fn continues(&self) -> bool {
+        self.query.contains_key("continue")
+    }
+
+    pub(super) fn read(&self, objects: &Objects, page: Option<usize>) -> Result<Value, Refused> {
+        if self.verb == "get" {
+            let found = objects.get(&self.key).cloned();
+            return found.ok_or_else(|| (404, format!("{} {} not found", self.key.kind, self.key.name)));
+        }
+        let all: Vec<&Value> = objects.of_kind(self.key.kind, self.selector.as_deref()).collect();
+        let from: usize = self
+            .query
+            .get("continue")
+            .and_then(|from| from.parse().ok())
+            .unwrap_or(0);
+        let to = page.map_or(all.len(), |page| (from + page).min(all.len()));
+        let mut metadata = json!({"resourceVersion": objects.version().to_string()});
+        // A last page may be empty.
+        if page.is_some() && from < all.len() {
+            metadata["continue"] = json!(to.to_string());
+        }
+        Ok(json!({
+            "apiVersion": self.key.api_version(), "kind": format!("{}List", self.key.kind), "metadata": metadata,
+            "items": all.get(from..to).unwrap_or_default(),
+        }))
+    }
+
+    pub(super) fn write(&self, objects: &mut Objects, body: &[u8]) -> Result<Value, Refused> {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        match self.verb {
+            "delete" => objects.delete(&self.key, body.pointer("/preconditions/uid").and_then(Value::as_str)),
+            "create" => {
+                let named = Key {
+                    namespace: self.key.namespace.clone(),
+                    ..Key::of(&body)
+                };
+                objects.create(&named, body)
+            }
+            "patch" => {
+                if objects.get(&self.key).is_none() {
+                    return Err((404, format!("{} {} not found", self.key.kind, self.key.name)));
+                }
+                objects.edit(&self.key, |object| merge::apply("", object, None, &body, &[]));
+                Ok(objects.get(&self.key).cloned().unwrap_or_default())
+            }
+            _ => {
+                let manager = self.query.get("fieldManager").map(String::as_str).unwrap_or_default();
+                assert!(
+                    self.query.contains_key("force"),
+                    "the operator never gives way to another manager"
+                );
+                objects.apply(&self.key, manager, &body, self.status)
+            }
+        }
+    }
+}
+
+fn pair(pair: &str) -> Option<(String, String)> {
+    let (key, value) = pair.split_once('=')?;
+    Some((key.to_owned(), decoded(value)))
+}
+
+/// Percent-decoding, as far as label selectors need it.
+fn decoded(text: &str) -> String {
+    let pairs = [("%2F", "/"), ("%3D", "="), ("%2C", ","), ("%3A", ":")];
+    pairs
+        .iter()
+        .fold(text.to_owned(), |text, (code, char)| text.replace(code, char))
+}

@@ -1,0 +1,191 @@
+//! The status of a StreamOrigin.
+
+use super::*;
+use crate::kubernetes::report::origin::{Facts, LISTED_STREAMS, Security, status};
+
+/// The facts with a change.
+fn with<'a>(mut facts: Facts<'a>, change: impl FnOnce(&mut Facts<'a>)) -> Facts<'a> {
+    change(&mut facts);
+    facts
+}
+
+fn ready_entry() -> OriginEntry {
+    OriginEntry {
+        ready: true,
+        ..OriginEntry::default()
+    }
+}
+
+fn facts(entry: &OriginEntry) -> Facts<'_> {
+    Facts {
+        generation: Some(3),
+        app: "live",
+        addresses: addresses("203.0.113.7"),
+        entry: Some(entry),
+        has_pod: true,
+        ..Facts::default()
+    }
+}
+
+#[test]
+fn every_reason_says_what_is_wrong_and_what_to_do() {
+    let (up, down) = (ready_entry(), OriginEntry::default());
+    let with_streams = OriginEntry {
+        streams: vec![StreamEntry::default()],
+        ..OriginEntry::default()
+    };
+    let rows: Vec<(Facts<'_>, Type, &str, Reason, &str)> = vec![
+        (facts(&up), Type::Ready, "True", Reason::Serving, "takes publishers"),
+        (
+            with(facts(&up), |facts| facts.waits_for_address = true),
+            Type::Ready,
+            "True",
+            Reason::Serving,
+            "load balancer has no address yet",
+        ),
+        (
+            with(facts(&up), |facts| facts.entry = None),
+            Type::Ready,
+            "Unknown",
+            Reason::Starting,
+            "has not looked yet",
+        ),
+        (
+            with(facts(&down), |facts| facts.has_pod = false),
+            Type::Ready,
+            "False",
+            Reason::Starting,
+            "about to be made",
+        ),
+        (facts(&down), Type::Ready, "False", Reason::Starting, "its pod starts"),
+        (
+            with(facts(&down), |facts| {
+                facts.pod_problem = Some("ImagePullBackOff".into())
+            }),
+            Type::Ready,
+            "False",
+            Reason::Starting,
+            "its pod does not run: ImagePullBackOff",
+        ),
+        (
+            facts(&with_streams),
+            Type::Ready,
+            "False",
+            Reason::NodeSilent,
+            "does not answer the operator",
+        ),
+        (
+            with(facts(&up), |facts| facts.suspended = true),
+            Type::Ready,
+            "False",
+            Reason::Suspended,
+            "stopped by spec.suspend",
+        ),
+        (
+            with(facts(&up), |facts| facts.trouble = Some(invalid())),
+            Type::Ready,
+            "False",
+            Reason::InvalidSpec,
+            "spec.autoscaling.maxReplicas",
+        ),
+        (
+            with(facts(&up), |facts| facts.trouble = Some(refused())),
+            Type::Ready,
+            "False",
+            Reason::ApplyFailed,
+            "exceeded quota; it is tried again",
+        ),
+        (
+            facts(&up),
+            Type::Secured,
+            "False",
+            Reason::AnyoneMayPublish,
+            "set spec.publish.keysSecret",
+        ),
+        (
+            with(facts(&up), |facts| facts.security = Security::Keys("keys".into())),
+            Type::Secured,
+            "True",
+            Reason::KeysRequired,
+            "a key of Secret keys",
+        ),
+        (
+            with(facts(&up), |facts| facts.security = Security::Missing("keys".into())),
+            Type::Secured,
+            "True",
+            Reason::KeysSecretMissing,
+            "every publisher is refused; make it",
+        ),
+    ];
+    for (facts, kind, wanted, reason, words) in rows {
+        let status = status(&facts, None, now());
+        let (got, got_reason, message) = of(&status.conditions, kind);
+        assert_eq!((got, got_reason), (wanted, reason), "{message}");
+        assert!(message.contains(words), "{reason}: {message:?} lacks {words:?}");
+    }
+}
+
+#[test]
+fn all_conditions_are_there_on_first_sight() {
+    let status = status(&Facts::default(), None, now());
+    let kinds: Vec<String> = status
+        .conditions
+        .iter()
+        .map(|condition| condition.type_.clone())
+        .collect();
+    let wanted: Vec<String> = Type::ORIGIN.iter().map(Type::to_string).collect();
+    assert_eq!(kinds, wanted);
+}
+
+#[test]
+fn addresses_stand_as_people_use_them() {
+    let up = ready_entry();
+    let of = |host: &str| {
+        let facts = with(facts(&up), |facts| facts.addresses = addresses(host));
+        let status = status(&facts, None, now());
+        (status.address.unwrap(), status.publish_url.unwrap())
+    };
+    assert_eq!(
+        of("203.0.113.7"),
+        ("203.0.113.7".into(), "rtmp://203.0.113.7/live/{stream}".into())
+    );
+    assert_eq!(
+        of("[2001:db8::1]"),
+        ("2001:db8::1".into(), "rtmp://[2001:db8::1]/live/{stream}".into())
+    );
+    let nowhere = with(facts(&up), |facts| facts.addresses = Addresses::default());
+    let status = status(&nowhere, None, now());
+    assert_eq!((status.address, status.publish_url), (None, None));
+}
+
+#[test]
+fn the_list_of_streams_is_bounded_and_the_count_is_not() {
+    let entry = OriginEntry {
+        streams: vec![StreamEntry::default(); 80],
+        ..ready_entry()
+    };
+    let status = status(&facts(&entry), None, now());
+    assert_eq!((status.streams.len(), status.stream_count), (LISTED_STREAMS, 80));
+    let suspended = with(facts(&entry), |facts| facts.suspended = true);
+    assert_eq!(
+        crate::kubernetes::report::origin::status(&suspended, None, now()).stream_count,
+        0
+    );
+}
+
+#[test]
+fn a_time_of_transition_stands_while_the_status_does() {
+    let (up, down) = (ready_entry(), OriginEntry::default());
+    let first = status(&facts(&up), None, now());
+    let later = now() + std::time::Duration::from_secs(60);
+    let other_words = with(facts(&up), |facts| facts.waits_for_address = true);
+    let second = status(&other_words, Some(&first), later);
+    assert_eq!(
+        second.conditions[0].last_transition_time.0,
+        now(),
+        "other words, the same status"
+    );
+    let third = status(&facts(&down), Some(&second), later);
+    assert_eq!(third.conditions[0].last_transition_time.0, later);
+    assert_eq!(third.conditions[1].last_transition_time.0, now());
+}
