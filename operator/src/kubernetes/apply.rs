@@ -162,13 +162,11 @@ impl Writer {
         let applied = self
             .write("apply", &kind, &name, api.patch(&name, &params, &patch))
             .await;
-        let foreign = match &applied {
-            Ok(applied) => !stands(&value, &encode(applied)?),
-            Err(error) => live.is_some() && error.is_about_what_is_written(),
-        };
-        let applied = match foreign {
-            false => applied?,
-            true => self.replace(&api, &name, &value).await?,
+        let applied = match applied {
+            Err(error) if live.is_some() && error.is_about_what_is_written() => {
+                self.replace(&api, &name, &value).await?
+            }
+            applied => applied?,
         };
         let memo = Memo {
             hash,
@@ -181,8 +179,8 @@ impl Writer {
         Ok(true)
     }
 
-    /// Makes an object as wanted where items of lists stand in the way that others have put there: server-side apply leaves those
-    /// alone, a merge patch replaces the lists (RFC 7386 §2).
+    /// Makes an object as wanted that the API server would not take beside items of lists that others have put there: server-side
+    /// apply leaves those alone, a merge patch replaces the lists (RFC 7386 §2).
     async fn replace<K>(&self, api: &Api<K>, name: &str, value: &Value) -> Result<K, Error>
     where
         K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
