@@ -217,11 +217,31 @@ impl Writer {
         let api = self.api::<Pod>(pod.namespace().as_deref());
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&value);
-        match self
-            .write("annotate", "Pod", &name, api.patch(&name, &params, &patch))
-            .await
-        {
-            Err(error) if error.is_about_an_object_that_is_gone() => Ok(false),
+        let applied = self.write("annotate", "Pod", &name, api.patch(&name, &params, &patch));
+        let applied = match applied.await {
+            Err(error) if error.is_about_an_object_that_is_gone() => return Ok(false),
+            result => result?,
+        };
+        let foreign = names::POD_ANNOTATIONS.into_iter().filter(|key| {
+            let stands = applied.annotations().contains_key(*key);
+            stands && !wanted.contains_key(*key)
+        });
+        let foreign: BTreeMap<&str, Value> = foreign.map(|key| (key, Value::Null)).collect();
+        if foreign.is_empty() {
+            return Ok(true);
+        }
+        // Somebody else set what is ours alone: applying leaves that, and it would be applied again and again.
+        let value = json!({
+            "metadata": {"resourceVersion": applied.resource_version(), "annotations": foreign},
+        });
+        let patch = Patch::Merge(&value);
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let taken = self.write("annotate", "Pod", &name, api.patch(&name, &params, &patch));
+        match taken.await {
+            Err(error) if error.is_about_an_object_that_is_gone() => Ok(true),
             result => result.map(|_| true),
         }
     }

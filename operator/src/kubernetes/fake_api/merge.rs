@@ -86,6 +86,21 @@ fn key_of(field: &str, item: &Value) -> Vec<Value> {
     keys.iter().map(|key| item[*key].clone()).collect()
 }
 
+/// JSON merge patch (RFC 7386): null takes a field away.
+pub(super) fn patch(live: &mut Value, patch: &Value) {
+    match (patch, &mut *live) {
+        (Value::Object(patch), Value::Object(live)) => {
+            for (key, part) in patch {
+                match part {
+                    Value::Null => drop(live.remove(key)),
+                    part => self::patch(live.entry(key).or_insert_with(|| blank(part)), part),
+                }
+            }
+        }
+        _ => *live = patch.clone(),
+    }
+}
+
 /// What the API server adds, as far as the operator meets it.
 pub(super) fn fill_in(key: &Key, object: &mut Value) {
     match key.kind {

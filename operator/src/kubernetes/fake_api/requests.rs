@@ -40,7 +40,7 @@ impl Target {
             Method::GET if name.is_empty() => "list",
             Method::GET => "get",
             Method::PATCH if status => "status",
-            Method::PATCH if query.contains_key("fieldManager") => "apply",
+            Method::PATCH if query.contains_key("force") => "apply",
             Method::PATCH => "patch",
             Method::POST => "create",
             Method::DELETE => "delete",
@@ -110,15 +110,11 @@ impl Target {
                 if objects.get(&self.key).is_none() {
                     return Err((404, format!("{} {} not found", self.key.kind, self.key.name)));
                 }
-                objects.edit(&self.key, |object| merge::apply("", object, None, &body, &[]));
+                objects.edit(&self.key, |object| merge::patch(object, &body));
                 Ok(objects.get(&self.key).cloned().unwrap_or_default())
             }
             _ => {
                 let manager = self.query.get("fieldManager").map(String::as_str).unwrap_or_default();
-                assert!(
-                    self.query.contains_key("force"),
-                    "the operator never gives way to another manager"
-                );
                 objects.apply(&self.key, manager, &body, self.status)
             }
         }

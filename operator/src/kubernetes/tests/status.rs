@@ -1,6 +1,8 @@
 //! What people read when something is wrong, and when it is right again.
 
 use super::*;
+use crate::kubernetes::decide::names;
+use crate::kubernetes::fake_api::NAMESPACE;
 
 #[tokio::test(start_paused = true)]
 async fn a_keys_secret_that_is_missing_is_told_and_one_that_comes_is_seen_at_once() {
@@ -108,15 +110,36 @@ async fn a_status_that_is_refused_is_tried_with_a_back_off() {
     reason(&api, WEB, "Ready", "Starting").await;
 }
 
+/// A pod of the pool `web` that does not run yet.
+fn pod(name: &str) -> Value {
+    let labels = names::labels(&crate::fleet::ResourceId::pool(NAMESPACE, "web"));
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "status": {"phase": "Pending"}})
+}
+
+/// Applying takes away only what the same manager set: it was applied again with every look.
+#[tokio::test(start_paused = true)]
+async fn an_annotation_of_ours_that_somebody_else_set_is_taken_away_once() {
+    let api = both();
+    api.put(pod("a"));
+    let _operator = Running::start(&api);
+    quiet(&api).await;
+    let annotations = json!({names::DELETION_COST: "7", "example.com/theirs": "stays"});
+    let theirs = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "annotations": annotations}});
+    api.apply_as("somebody", &theirs);
+    quiet(&api).await;
+    let left = api.get("Pod", "a").unwrap()["metadata"]["annotations"].clone();
+    assert_eq!(left, json!({"example.com/theirs": "stays"}));
+    api.take_writes();
+    api.edit("EdgePool", "web", |pool| {
+        pool["metadata"]["annotations"] = json!({"look": "again"})
+    });
+    quiet(&api).await;
+    assert!(api.take_writes().iter().all(|write| write.kind != "Pod"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn pods_that_went_while_nobody_watched_are_gone() {
     let api = both();
-    let pod = |name: &str| {
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {
-            "app.kubernetes.io/name": "headwater", "app.kubernetes.io/component": "edge",
-            "app.kubernetes.io/instance": "web", "app.kubernetes.io/managed-by": "headwater"}},
-            "status": {"phase": "Pending"}})
-    };
     api.put(pod("a"));
     api.put(pod("b"));
     let _operator = Running::start(&api);
