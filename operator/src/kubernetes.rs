@@ -195,8 +195,8 @@ impl Reign {
             () = &mut end => return Ok(()),
         }
         let (happenings, to_write) = mpsc::channel(events::QUEUE);
-        let identity = self.settings.identity.clone();
-        tasks.spawn(events::publish(self.client.clone(), stores.clone(), identity, to_write));
+        let (client, identity, fence) = (self.client.clone(), self.settings.identity.clone(), self.fence.clone());
+        tasks.spawn(events::publish(client, stores.clone(), identity, fence, to_write));
         let (wishes, wished) = watch::channel(Arc::new(wishes::read(&stores, &Wishes::default())));
         tasks.spawn(wishes::keep(stores.clone(), told.wishes.clone(), wishes, stop.clone()));
 

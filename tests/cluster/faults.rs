@@ -229,7 +229,7 @@ async fn api_server_away(space: Space, away: Duration) {
         since(back) - taken
     );
     // The cluster's own controllers and the kubelet take their time.
-    own.ready_pods(EDGES, 3, LONG).await.unwrap();
+    own.ready_pods(EDGES, 3, LONG * 2).await.unwrap();
     serve(&own, &operator, 3).await;
     seamless(&load.stop().await.unwrap());
     drop(operator);

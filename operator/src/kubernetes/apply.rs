@@ -11,7 +11,7 @@ use std::time::Duration;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -56,6 +56,16 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// Somebody else has made an object of this name; it is left alone.
+    #[error(
+        "{kind} {name} is there already and was not made for this resource; delete or rename it, or give the resource another name"
+    )]
+    Foreign {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
     /// The object can't be written as JSON.
     #[error("failed to encode {kind} {name}")]
     Encode {
@@ -75,6 +85,7 @@ impl Error {
             Self::Asleep(_) => "asleep",
             Self::Api { .. } => "apply",
             Self::Timeout { .. } => "timeout",
+            Self::Foreign { .. } => "foreign",
             Self::Encode { .. } => "encode",
         }
     }
@@ -157,6 +168,15 @@ impl Writer {
             }
         }
         let api = self.api::<K>(wanted.namespace().as_deref());
+        let found = match (live, self.memo(&key)) {
+            (Some(live), _) => Some(live.clone()),
+            // Only ours are watched: what is not seen may be there all the same.
+            (None, None) => self.write("look for", &kind, &name, api.get_opt(&name)).await?,
+            (None, Some(_)) => None,
+        };
+        if found.is_some_and(|found| !is_ours(found.meta(), wanted.meta())) {
+            return Err(Error::Foreign { kind, name });
+        }
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&value);
         let applied = self
@@ -385,6 +405,15 @@ pub async fn objects(
     Ok(Objects::applied(deployment, service, network_policy, disruption_budget))
 }
 
+/// True if an object is the resource's own, or was made by an operator for a resource of this name.
+fn is_ours(found: &ObjectMeta, wanted: &ObjectMeta) -> bool {
+    let owners = |metadata: &ObjectMeta| metadata.owner_references.clone().unwrap_or_default();
+    let owner = owners(wanted).into_iter().next().map(|owner| owner.uid);
+    let owned = owners(found).into_iter().any(|other| Some(other.uid) == owner);
+    let manager = found.labels.as_ref().and_then(|labels| labels.get(names::MANAGED_BY));
+    owned || manager.is_some_and(|manager| manager == names::HEADWATER)
+}
+
 /// True if all that is wanted is what stands; what stands may say more.
 fn stands(wanted: &Value, live: &Value) -> bool {
     match (wanted, live) {
@@ -417,7 +446,26 @@ fn hash_of(value: &Value) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
     use super::*;
+
+    #[test]
+    fn an_object_is_ours_by_its_owner_or_by_its_label() {
+        let of = |uid: &str, manager: &str| ObjectMeta {
+            labels: Some([(names::MANAGED_BY.to_owned(), manager.to_owned())].into()),
+            owner_references: Some(vec![OwnerReference {
+                uid: uid.to_owned(),
+                ..OwnerReference::default()
+            }]),
+            ..ObjectMeta::default()
+        };
+        let wanted = of("1", names::HEADWATER);
+        assert!(is_ours(&of("1", "nobody"), &wanted), "its labels were taken off");
+        assert!(is_ours(&of("2", names::HEADWATER), &wanted), "restored from a backup");
+        assert!(!is_ours(&of("2", "Helm"), &wanted));
+        assert!(!is_ours(&ObjectMeta::default(), &wanted));
+    }
 
     #[test]
     fn what_stands_may_say_more_but_nothing_else() {

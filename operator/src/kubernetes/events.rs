@@ -10,6 +10,7 @@ use kube::{Client, Resource};
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::leader::Fence;
 use super::observe::Stores;
 use crate::fleet::{ResourceId, ResourceKind};
 use crate::platform::Happening;
@@ -25,8 +26,14 @@ const LONGEST_NOTE: usize = 1_000;
 /// Longest action, in bytes (Event v1 `action`: 128).
 const LONGEST_ACTION: usize = 128;
 
-/// Writes happenings as they come, until the last sender is gone.
-pub async fn publish(client: Client, stores: Stores, identity: String, mut happenings: mpsc::Receiver<Happening>) {
+/// Writes happenings as they come, until the last sender is gone; what comes while this process may lead no more is dropped.
+pub async fn publish(
+    client: Client,
+    stores: Stores,
+    identity: String,
+    fence: Option<Fence>,
+    mut happenings: mpsc::Receiver<Happening>,
+) {
     let reporter = Reporter {
         controller: "headwater".to_owned(),
         instance: Some(identity),
@@ -36,6 +43,9 @@ pub async fn publish(client: Client, stores: Stores, identity: String, mut happe
         let Some(reference) = reference(&stores, &happening.resource) else {
             continue;
         };
+        if fence.as_ref().is_some_and(|fence| fence.check().is_err()) {
+            continue;
+        }
         let event = event(&happening);
         match tokio::time::timeout(ANSWER, recorder.publish(&event, &reference)).await {
             Ok(Ok(())) => {}
