@@ -44,6 +44,13 @@ fn of(conditions: &[Condition], kind: Type) -> (&str, Reason, &str) {
     (&found.status, found.reason.parse().unwrap(), &found.message)
 }
 
+/// A condition has this status and reason, and its message these words.
+fn held(conditions: &[Condition], kind: Type, wanted: (&str, Reason), words: &str) {
+    let (status, reason, message) = of(conditions, kind);
+    assert_eq!((status, reason), wanted, "{kind}: {message}");
+    assert!(message.contains(words), "{reason}: {message:?} lacks {words:?}");
+}
+
 #[test]
 fn messages_are_sentences_without_a_full_stop() {
     for trouble in [invalid(), refused()] {

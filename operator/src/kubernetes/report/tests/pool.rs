@@ -55,7 +55,7 @@ fn facts<'a>(entry: &'a PoolEntry, report: &'a PoolReport) -> Facts<'a> {
         app: Some("live"),
         autoscaled: true,
         upstream: "StreamOrigin main".to_owned(),
-        addresses: addresses("203.0.113.8"),
+        addresses: addresses("192.0.2.8"),
         pods: 2,
         entry: Some(entry),
         report: Some(report),
@@ -64,13 +64,12 @@ fn facts<'a>(entry: &'a PoolEntry, report: &'a PoolReport) -> Facts<'a> {
     }
 }
 
-fn check(rows: &[(Facts<'_>, Type, &str, Reason, &str)]) {
-    for (facts, kind, wanted, reason, words) in rows {
-        let status = status(facts, None, now());
-        let (got, got_reason, message) = of(&status.conditions, *kind);
-        assert_eq!((got, got_reason), (*wanted, *reason), "{kind}: {message}");
-        assert!(message.contains(words), "{reason}: {message:?} lacks {words:?}");
-    }
+/// Rows of `facts => condition, status, reason, words that its message has`.
+macro_rules! check {
+    ($($facts:expr => $kind:expr, $wanted:literal, $reason:ident, $words:literal;)+) => {$({
+        let status = status(&$facts, None, now());
+        held(&status.conditions, $kind, ($wanted, Reason::$reason), $words);
+    })+};
 }
 
 #[test]
@@ -83,96 +82,21 @@ fn whether_it_is_ready_is_said_with_what_to_do() {
     };
     let (lost, circle) = (of(Replication::UpstreamNotFound), of(Replication::UpstreamCycle));
     let pending = Some("0/3 nodes are available".to_owned());
-    check(&[
-        (facts(&all, &well), Type::Ready, "True", Reason::Serving, "every edge"),
-        (
-            facts(&some, &well),
-            Type::Ready,
-            "True",
-            Reason::TooFewEdges,
-            "serves with 1 of 2 edges",
-        ),
-        (
-            with(facts(&some, &well), |facts| facts.pending = pending.clone()),
-            Type::Ready,
-            "True",
-            Reason::TooFewEdges,
-            "a pod waits: 0/3 nodes are available",
-        ),
-        (
-            facts(&none, &well),
-            Type::Ready,
-            "False",
-            Reason::Starting,
-            "no edge is ready yet",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.entry = None),
-            Type::Ready,
-            "Unknown",
-            Reason::Starting,
-            "has not looked",
-        ),
-        (
-            with(facts(&none, &well), |facts| {
-                facts.pods = 0;
-                facts.upstream_has_address = false
-            }),
-            Type::Ready,
-            "False",
-            Reason::UpstreamNotReady,
-            "the Service of StreamOrigin main has no address",
-        ),
-        (
-            facts(&all, &lost),
-            Type::Ready,
-            "False",
-            Reason::UpstreamNotFound,
-            "make it, or name another",
-        ),
-        (
-            facts(&all, &circle),
-            Type::Ready,
-            "False",
-            Reason::UpstreamCycle,
-            "must have a StreamOrigin",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.suspended = true),
-            Type::Ready,
-            "False",
-            Reason::Suspended,
-            "stopped by spec.suspend",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.trouble = Some(invalid())),
-            Type::Ready,
-            "False",
-            Reason::InvalidSpec,
-            "what ran before goes on unchanged",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.trouble = Some(refused())),
-            Type::Ready,
-            "False",
-            Reason::ApplyFailed,
-            "exceeded quota; it is tried again",
-        ),
-        (
-            facts(&all, &circle),
-            Type::UpstreamCycle,
-            "True",
-            Reason::UpstreamCycle,
-            "lead back to it",
-        ),
-        (
-            facts(&all, &well),
-            Type::UpstreamCycle,
-            "False",
-            Reason::UpstreamFound,
-            "does not lead back",
-        ),
-    ]);
+    check! {
+        facts(&all, &well) => Type::Ready, "True", Serving, "every edge";
+        facts(&some, &well) => Type::Ready, "True", TooFewEdges, "serves with 1 of 2 edges";
+        with(facts(&some, &well), |facts| facts.pending = pending.clone()) => Type::Ready, "True", TooFewEdges, "a pod waits: 0/3 nodes are available";
+        facts(&none, &well) => Type::Ready, "False", Starting, "no edge is ready yet";
+        with(facts(&all, &well), |facts| facts.entry = None) => Type::Ready, "Unknown", Starting, "has not looked";
+        with(facts(&none, &well), |facts| { facts.pods = 0; facts.upstream_has_address = false }) => Type::Ready, "False", UpstreamNotReady, "the Service of StreamOrigin main has no address";
+        facts(&all, &lost) => Type::Ready, "False", UpstreamNotFound, "make it, or name another";
+        facts(&all, &circle) => Type::Ready, "False", UpstreamCycle, "must have a StreamOrigin";
+        with(facts(&all, &well), |facts| facts.suspended = true) => Type::Ready, "False", Suspended, "stopped by spec.suspend";
+        with(facts(&all, &well), |facts| facts.trouble = Some(invalid())) => Type::Ready, "False", InvalidSpec, "what ran before goes on unchanged";
+        with(facts(&all, &well), |facts| facts.trouble = Some(refused())) => Type::Ready, "False", ApplyFailed, "exceeded quota; it is tried again";
+        facts(&all, &circle) => Type::UpstreamCycle, "True", UpstreamCycle, "lead back to it";
+        facts(&all, &well) => Type::UpstreamCycle, "False", UpstreamFound, "does not lead back";
+    }
 }
 
 #[test]
@@ -202,134 +126,26 @@ fn whether_it_scales_is_said_with_what_holds_it() {
     });
     let (able, active, limited) = (Type::AbleToScale, Type::ScalingActive, Type::ScalingLimited);
     let pending = Some("Unschedulable".to_owned());
-    check(&[
-        (
-            facts(&all, &well),
-            able,
-            "True",
-            Reason::ReadyToScale,
-            "added and taken away",
-        ),
-        (
-            facts(&all, &paused),
-            able,
-            "False",
-            Reason::Paused,
-            "headwater.dev/paused holds",
-        ),
-        (
-            facts(&all, &no_in),
-            able,
-            "False",
-            Reason::Paused,
-            "headwater.dev/paused-scale-in",
-        ),
-        (
-            facts(&all, &no_out),
-            able,
-            "False",
-            Reason::Paused,
-            "headwater.dev/paused-scale-out",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.rolling = true),
-            able,
-            "False",
-            Reason::RolloutUnderWay,
-            "new make",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.pending = pending.clone()),
-            able,
-            "False",
-            Reason::PodPending,
-            "Unschedulable",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.trouble = Some(invalid())),
-            able,
-            "False",
-            Reason::InvalidSpec,
-            "see Ready",
-        ),
-        (
-            facts(&all, &well),
-            active,
-            "True",
-            Reason::Autoscaling,
-            "spec.replicas is ignored",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.autoscaled = false),
-            active,
-            "False",
-            Reason::NotConfigured,
-            "spec.replicas, and so /scale",
-        ),
-        (
-            facts(&all, &paused),
-            active,
-            "False",
-            Reason::Paused,
-            "headwater.dev/paused is set",
-        ),
-        (
-            facts(&all, &blind),
-            active,
-            "False",
-            Reason::FiguresMissing,
-            "none is taken away",
-        ),
-        (
-            facts(&all, &fallback),
-            active,
-            "False",
-            Reason::FiguresMissing,
-            "at least fallbackReplicas",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.suspended = true),
-            active,
-            "False",
-            Reason::Suspended,
-            "spec.suspend",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.trouble = Some(invalid())),
-            active,
-            "False",
-            Reason::InvalidSpec,
-            "see Ready",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.report = None),
-            active,
-            "Unknown",
-            Reason::FiguresMissing,
-            "not looked yet",
-        ),
-        (
-            facts(&all, &well),
-            limited,
-            "False",
-            Reason::WithinBounds,
-            "not cut by a bound",
-        ),
-        (
-            facts(&all, &above),
-            limited,
-            "True",
-            Reason::AtMaximum,
-            "maxReplicas (5)",
-        ),
-        (
-            facts(&all, &below),
-            limited,
-            "True",
-            Reason::AtMinimum,
-            "minReplicas (2)",
-        ),
-    ]);
+    check! {
+        facts(&all, &well) => able, "True", ReadyToScale, "added and taken away";
+        facts(&all, &paused) => able, "False", Paused, "headwater.dev/paused holds";
+        facts(&all, &no_in) => able, "False", Paused, "headwater.dev/paused-scale-in";
+        facts(&all, &no_out) => able, "False", Paused, "headwater.dev/paused-scale-out";
+        with(facts(&all, &well), |facts| facts.rolling = true) => able, "False", RolloutUnderWay, "new make";
+        with(facts(&all, &well), |facts| facts.pending = pending.clone()) => able, "False", PodPending, "Unschedulable";
+        with(facts(&all, &well), |facts| facts.trouble = Some(invalid())) => able, "False", InvalidSpec, "see Ready";
+        facts(&all, &well) => active, "True", Autoscaling, "spec.replicas is ignored";
+        with(facts(&all, &well), |facts| facts.autoscaled = false) => active, "False", NotConfigured, "spec.replicas, and so /scale";
+        facts(&all, &paused) => active, "False", Paused, "headwater.dev/paused is set";
+        facts(&all, &blind) => active, "False", FiguresMissing, "none is taken away";
+        facts(&all, &fallback) => active, "False", FiguresMissing, "at least fallbackReplicas";
+        with(facts(&all, &well), |facts| facts.suspended = true) => active, "False", Suspended, "spec.suspend";
+        with(facts(&all, &well), |facts| facts.trouble = Some(invalid())) => active, "False", InvalidSpec, "see Ready";
+        with(facts(&all, &well), |facts| facts.report = None) => active, "Unknown", FiguresMissing, "not looked yet";
+        facts(&all, &well) => limited, "False", WithinBounds, "not cut by a bound";
+        facts(&all, &above) => limited, "True", AtMaximum, "maxReplicas (5)";
+        facts(&all, &below) => limited, "True", AtMinimum, "minReplicas (2)";
+    }
 }
 
 #[test]
@@ -354,86 +170,20 @@ fn whether_streams_are_carried_is_said_with_what_stops_them() {
     let silent = of(Some(Replication::UpstreamSilent));
     let unplanned = of(None);
     let kind = Type::Replicating;
-    check(&[
-        (
-            facts(&all, &well),
-            kind,
-            "True",
-            Reason::InStep,
-            "every edge carries every stream",
-        ),
-        (
-            facts(&all, &behind),
-            kind,
-            "False",
-            Reason::Behind,
-            "2 edges do not carry every stream yet",
-        ),
-        (
-            facts(&all, &failing),
-            kind,
-            "False",
-            Reason::PullFailed,
-            "live/cam1 on a: connection refused",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.on_demand = true),
-            kind,
-            "True",
-            Reason::OnDemand,
-            "when somebody asks",
-        ),
-        (
-            facts(&all, &many),
-            kind,
-            "True",
-            Reason::OnDemand,
-            "the rest is pulled when somebody asks",
-        ),
-        (
-            facts(&all, &lost),
-            kind,
-            "False",
-            Reason::UpstreamNotFound,
-            "StreamOrigin main does not exist",
-        ),
-        (
-            facts(&all, &circle),
-            kind,
-            "False",
-            Reason::UpstreamCycle,
-            "lead back to it",
-        ),
-        (facts(&all, &stopped), kind, "False", Reason::Suspended, "is suspended"),
-        (
-            facts(&all, &silent),
-            kind,
-            "False",
-            Reason::UpstreamNotReady,
-            "edges keep what they carry",
-        ),
-        (
-            facts(&all, &unplanned),
-            kind,
-            "Unknown",
-            Reason::Starting,
-            "not planned yet",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.entry = None),
-            kind,
-            "Unknown",
-            Reason::Starting,
-            "has not looked",
-        ),
-        (
-            with(facts(&all, &well), |facts| facts.suspended = true),
-            kind,
-            "False",
-            Reason::Suspended,
-            "spec.suspend",
-        ),
-    ]);
+    check! {
+        facts(&all, &well) => kind, "True", InStep, "every edge carries every stream";
+        facts(&all, &behind) => kind, "False", Behind, "2 edges do not carry every stream yet";
+        facts(&all, &failing) => kind, "False", PullFailed, "live/cam1 on a: connection refused";
+        with(facts(&all, &well), |facts| facts.on_demand = true) => kind, "True", OnDemand, "when somebody asks";
+        facts(&all, &many) => kind, "True", OnDemand, "the rest is pulled when somebody asks";
+        facts(&all, &lost) => kind, "False", UpstreamNotFound, "StreamOrigin main does not exist";
+        facts(&all, &circle) => kind, "False", UpstreamCycle, "lead back to it";
+        facts(&all, &stopped) => kind, "False", Suspended, "is suspended";
+        facts(&all, &silent) => kind, "False", UpstreamNotReady, "edges keep what they carry";
+        facts(&all, &unplanned) => kind, "Unknown", Starting, "not planned yet";
+        with(facts(&all, &well), |facts| facts.entry = None) => kind, "Unknown", Starting, "has not looked";
+        with(facts(&all, &well), |facts| facts.suspended = true) => kind, "False", Suspended, "spec.suspend";
+    }
 }
 
 #[test]
@@ -505,12 +255,12 @@ fn the_play_url_names_the_app_if_it_is_known() {
     let (all, report) = (entry(2), report(verdict(Why::WithinBand)));
     let url = |facts: &Facts<'_>| status(facts, None, now()).play_url;
     let known = facts(&all, &report);
-    assert_eq!(url(&known).as_deref(), Some("http://203.0.113.8/play/live/{stream}"));
+    assert_eq!(url(&known).as_deref(), Some("http://192.0.2.8/play/live/{stream}"));
     let unknown = Facts {
         app: None,
         ..known.clone()
     };
-    assert_eq!(url(&unknown).as_deref(), Some("http://203.0.113.8/"));
+    assert_eq!(url(&unknown).as_deref(), Some("http://192.0.2.8/"));
     let nowhere = Facts {
         addresses: Addresses::default(),
         ..known
