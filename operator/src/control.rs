@@ -103,6 +103,8 @@ pub struct Control<P> {
     superseded: BTreeSet<NodeId>,
     /// Nodes that were there before are waited for.
     learning: Learning,
+    /// When this control plane began.
+    began: Timestamp,
     reporting: Reporting,
 }
 
@@ -126,6 +128,7 @@ impl<P: Platform> Control<P> {
             snapshot: watch::channel(Arc::default()).0,
             superseded: BTreeSet::new(),
             learning: Learning::default(),
+            began: Timestamp::now(),
             reporting: Reporting::default(),
         }
     }
@@ -163,7 +166,11 @@ impl<P: Platform> Control<P> {
                 }
             };
             let begun = Instant::now();
-            let wishes = wishes.borrow_and_update().clone();
+            // What is only glanced at here must still wake the next look.
+            let wishes = match wake {
+                Wake::Look => wishes.borrow_and_update().clone(),
+                _ => wishes.borrow().clone(),
+            };
             let now = Now::read();
             match wake {
                 Wake::Look => {
@@ -258,12 +265,17 @@ impl<P: Platform> Control<P> {
                 let greets = matches!(*event, Event::Hello(_));
                 let changes = self.map.apply(id, *event, now.monotonic);
                 self.prove(id, greets);
+                let joined = changes.contains(&Change::Joined);
                 for change in &changes {
                     touched.add(&id.resource);
                     if let Change::StreamUp { stream, .. } = change {
                         touched.add_stream(stream);
                     }
-                    self.tell(id, change, now);
+                    // What was there before this control plane is no news.
+                    let old = joined && self.is_older(id, change);
+                    if !old {
+                        self.tell(id, change, now);
+                    }
                 }
             }
             Notice::Lost(error) => {
@@ -300,6 +312,15 @@ impl<P: Platform> Control<P> {
         {
             self.proven.insert(id.clone(), identity.boot_id.clone());
         }
+    }
+
+    /// True for a stream that came up before this control plane began.
+    fn is_older(&self, id: &NodeId, change: &Change) -> bool {
+        let Change::StreamUp { stream, .. } = change else {
+            return false;
+        };
+        let held = self.map.node(id).and_then(|node| node.streams.get(stream.as_str()));
+        held.is_some_and(|held| held.state.since < self.began)
     }
 
     /// Logs what a person would want to know.

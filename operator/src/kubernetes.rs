@@ -26,6 +26,7 @@ pub mod report;
 pub mod wishes;
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,10 +67,7 @@ pub enum Error {
     Client(#[source] Box<kube::Error>),
     /// The ops port can't be had.
     #[error("failed to listen on {0} for the ops port (--ops-listen)")]
-    Ops(std::net::SocketAddr, #[source] io::Error),
-    /// The election can't be entered.
-    #[error(transparent)]
-    Election(#[from] leader::Error),
+    Ops(SocketAddr, #[source] io::Error),
     /// Signals can't be received.
     #[error("failed to listen for signals")]
     Signals(#[source] io::Error),
@@ -88,7 +86,7 @@ pub enum Error {
 pub async fn run(settings: Operator) -> Result<(), Error> {
     let mut ending = Ending::new(None).map_err(Error::Signals)?;
     let client = client().await?;
-    let listener = TcpListener::bind(settings.ops_listen)
+    let listener = listen(settings.ops_listen)
         .await
         .map_err(|error| Error::Ops(settings.ops_listen, error))?;
     let metrics = Metrics::new()?;
@@ -115,7 +113,7 @@ pub async fn run(settings: Operator) -> Result<(), Error> {
         lease = candidate.lease,
         "standing for election"
     );
-    let mut election = Election::enter(client.clone(), candidate).await?;
+    let mut election = Election::new(client.clone(), candidate);
     let term = tokio::select! {
         term = election.won() => term,
         () = ending.wait() => {
@@ -154,6 +152,18 @@ pub async fn run(settings: Operator) -> Result<(), Error> {
     stop.cancel();
     let _ = ops.await;
     end
+}
+
+/// Listens; `[::]` gives way to `0.0.0.0` where IPv6 is off.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error)
+            if address.is_ipv6() && address.ip().is_unspecified() && error.kind() != io::ErrorKind::AddrInUse =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
 }
 
 async fn client() -> Result<Client, Error> {

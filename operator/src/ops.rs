@@ -100,7 +100,17 @@ async fn metrics(State(ops): State<Ops>) -> Response {
     }
 }
 
+/// Nobody must take the silence of one that stands by for a fleet that is gone.
+fn stands_by(ops: &Ops) -> Option<Response> {
+    let stands_by = ops.snapshots.borrow().at.is_none() && *ops.standing_by.borrow();
+    let words = "standing by: another operator leads; ask that one\n";
+    stands_by.then(|| (StatusCode::SERVICE_UNAVAILABLE, words).into_response())
+}
+
 async fn fleet(State(ops): State<Ops>) -> Response {
+    if let Some(answer) = stands_by(&ops) {
+        return answer;
+    }
     let snapshot = ops.snapshots.borrow().clone();
     let manifest_error = ops.manifest_error.borrow().clone();
     let answer = FleetAnswer {
@@ -111,6 +121,9 @@ async fn fleet(State(ops): State<Ops>) -> Response {
 }
 
 async fn targets(State(ops): State<Ops>) -> Response {
+    if let Some(answer) = stands_by(&ops) {
+        return answer;
+    }
     let snapshot = ops.snapshots.borrow().clone();
     Json(&*snapshot.targets).into_response()
 }

@@ -1,7 +1,7 @@
 //! The seam between the core and where nodes run: make this origin, make this many edges, name the nodes, remove that edge,
 //! publish status. [`crate::control`] is written against it; local mode's answer is [`crate::local::machine`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct Wishes {
     pub origins: BTreeMap<ResourceId, OriginWish>,
     /// Every pool.
     pub pools: BTreeMap<ResourceId, ValidPool>,
+    /// Resources that are there, but whose wish is not known: what runs for them, and below them, goes on as it is.
+    pub unreadable: BTreeSet<ResourceId>,
 }
 
 /// An origin with the keys that its Secret holds.

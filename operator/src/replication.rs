@@ -105,6 +105,8 @@ pub struct Resources {
     pub origins: BTreeMap<ResourceId, Origin>,
     /// Every pool.
     pub pools: BTreeMap<ResourceId, Pool>,
+    /// Resources that are there, but of which nothing is known.
+    pub unreadable: BTreeSet<ResourceId>,
 }
 
 /// How a pool stands towards its upstream.
@@ -122,6 +124,8 @@ pub enum Verdict {
     UpstreamNotFound,
     /// The pools on the way up go round in a circle.
     UpstreamCycle,
+    /// The upstream, or one on the way to the origin, has a spec that is refused: edges are left as they are.
+    UpstreamInvalid,
     /// More than [`MAX_PULLS`] streams: the rest is pulled on demand.
     TooManyStreams,
     /// The pool itself is suspended.
@@ -130,13 +134,14 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Replicating,
         Self::UpstreamUnheard,
         Self::UpstreamSilent,
         Self::UpstreamSuspended,
         Self::UpstreamNotFound,
         Self::UpstreamCycle,
+        Self::UpstreamInvalid,
         Self::TooManyStreams,
         Self::Suspended,
     ];
@@ -214,6 +219,9 @@ impl Plan {
             match chain {
                 _ if pool.suspended => {
                     self.pools.insert(id.clone(), PoolPlan::empty(Verdict::Suspended));
+                }
+                Err(verdict @ Verdict::UpstreamInvalid) => {
+                    self.pools.insert(id.clone(), PoolPlan::empty(verdict));
                 }
                 Err(verdict) => self.leave_nothing(map, id, verdict, &before),
                 Ok(chain) => {

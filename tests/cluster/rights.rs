@@ -63,7 +63,7 @@ async fn the_example_s_rights_are_enough_for_one_namespace(space: Space) {
         })
         .await
         .unwrap();
-    let log = operator.child.process.log_tail();
+    let log = operator.child.process.log();
     operator.stop().await.unwrap();
     for word in ["forbidden", "Forbidden", "lacks a right"] {
         assert!(!log.contains(word), "{log}");

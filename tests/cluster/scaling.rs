@@ -254,6 +254,11 @@ async fn a_paused_pool_stays_as_it_is(space: Space) {
         .await
         .unwrap();
     assert!(message.contains("headwater.dev/paused"), "{why} {message}");
+    status(&space, "the load is seen", |status| {
+        status["utilizationPercent"].as_u64().filter(|percent| *percent > 70)
+    })
+    .await;
+    // Longer than the window for which the load must stay high.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(addresses(&space).await.len(), 2);
     space

@@ -139,6 +139,8 @@ words! {
         AnyoneMayPublish,
         /// Secured: true, `keysSecret` does not exist and every publisher is refused.
         KeysSecretMissing,
+        /// Secured: true, `keysSecret` has no entry that can be a key and every publisher is refused.
+        KeysSecretUnusable,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::fleet::document::{self, Fleet, Target};
 use crate::fleet::figures::totals;
 use crate::fleet::{ResourceId, ResourceKind};
 use crate::metrics::Metrics;
-use crate::platform::{Platform, Wishes};
+use crate::platform::{Happening, HappeningReason, Platform, Wishes};
 use crate::replication;
 use crate::validate::Scaling;
 
@@ -40,6 +40,8 @@ pub struct OriginReport {
     pub secured: bool,
     /// It is stopped by its manifest.
     pub suspended: bool,
+    /// A pull of its own that does not work, in a person's words.
+    pub failing_pull: Option<String>,
 }
 
 /// A pool's part of a [`Snapshot`].
@@ -135,24 +137,52 @@ impl<P: Platform> Control<P> {
                 app: wish.spec.app.as_str().to_owned(),
                 secured: wish.keys.is_some(),
                 suspended: wish.spec.suspend,
+                failing_pull: self.failing_pull(id, now),
             };
             (id.clone(), report)
         });
+        let origins = origins.collect();
         let snapshot = Snapshot {
             fleet: document::fleet(&self.map, &resources, now.monotonic),
             targets: self.targets(),
             pools,
-            origins: origins.collect(),
+            origins,
             learning: self.learning.is_on(),
             at: Some(Instant::now()),
         };
+        self.tell_troubles(&snapshot);
         self.metrics_of(&snapshot, now);
         self.snapshot.send_replace(Arc::new(snapshot));
     }
 
-    /// The first pull of a pool's edges that does not work.
-    fn failing_pull(&self, pool: &ResourceId, now: Now) -> Option<String> {
-        let edges = self.map.nodes_of(pool).filter(|(_, node)| !node.draining());
+    /// Tells of pulls that have begun to fail, and of pools whose upstream has been found missing.
+    fn tell_troubles(&self, new: &Snapshot) {
+        let old = self.snapshot.borrow().clone();
+        let tell = |resource: &ResourceId, reason, note| {
+            let resource = resource.clone();
+            self.platform.tell(Happening { resource, reason, note });
+        };
+        let failing = |snapshot: &Snapshot, id: &ResourceId| match id.kind {
+            ResourceKind::StreamOrigin => snapshot.origins.get(id).and_then(|report| report.failing_pull.clone()),
+            ResourceKind::EdgePool => snapshot.pools.get(id).and_then(|report| report.failing_pull.clone()),
+        };
+        for id in new.origins.keys().chain(new.pools.keys()) {
+            if let Some(pull) = failing(new, id).filter(|_| failing(&old, id).is_none()) {
+                tell(id, HappeningReason::PullFailed, format!("a pull does not work: {pull}"));
+            }
+        }
+        let lost = |report: &PoolReport| report.replication == Some(replication::Verdict::UpstreamNotFound);
+        for (id, report) in &new.pools {
+            if lost(report) && !old.pools.get(id).is_some_and(lost) {
+                let note = "its upstream, or one above it, does not exist".to_owned();
+                tell(id, HappeningReason::UpstreamNotFound, note);
+            }
+        }
+    }
+
+    /// The first pull of a resource's nodes that does not work.
+    fn failing_pull(&self, resource: &ResourceId, now: Now) -> Option<String> {
+        let edges = self.map.nodes_of(resource).filter(|(_, node)| !node.draining());
         let mut failing = edges.filter_map(|(id, node)| {
             let pull = node.fresh_figures(now.monotonic)?.failing_pulls.first()?;
             Some(format!("{} on {}: {}", pull.stream, id.name, pull.error))

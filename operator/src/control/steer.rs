@@ -99,6 +99,7 @@ impl<P: Platform> Control<P> {
         replication::Resources {
             origins: wishes.origins.iter().map(origin).collect(),
             pools: wishes.pools.iter().map(pool).collect(),
+            unreadable: wishes.unreadable.clone(),
         }
     }
 }

@@ -163,6 +163,7 @@ fn wishes(pool: &str) -> Arc<Wishes> {
             .iter()
             .map(|spec| (pool_id(&spec.key), spec.clone()))
             .collect(),
+        ..Wishes::default()
     })
 }
 

@@ -126,6 +126,8 @@ pub struct EdgeEntry {
     pub ready: bool,
     /// It drains.
     pub draining: bool,
+    /// It has said who it is; before that, nothing else here is known.
+    pub heard: bool,
     /// It has been silent for 3 s; what stands here is what it last said.
     pub suspect: bool,
     /// `host:port` of its delivery port.
@@ -238,6 +240,7 @@ fn edge(id: &NodeId, node: &Node, streams: StreamList, now: Instant) -> EdgeEntr
         name: id.name.clone(),
         ready: node.serves(now),
         draining: node.draining(),
+        heard: node.identity.is_some(),
         suspect,
         http: node.addresses.http.clone(),
         rtmp: node.addresses.rtmp.clone(),

@@ -19,6 +19,7 @@ use super::decide::{names, token};
 use super::intent::{Intent, PodSeen, Seen, StandingDrain};
 use super::marks::Marks;
 use super::observe::Stores;
+use super::report::Reached;
 use crate::fleet::link::ControlToken;
 use crate::fleet::{Addresses, NodeId, ResourceId, ResourceKind};
 use crate::metrics::Metrics;
@@ -54,8 +55,11 @@ impl Intents {
         work(intent)
     }
 
+    /// Forgets pools that are gone, and of suspended ones the number: it begins anew with what is wanted then.
     fn retain(&self, wishes: &Wishes) {
-        self.lock().retain(|pool, _| wishes.pools.contains_key(pool));
+        let runs = |pool: &ResourceId| wishes.pools.get(pool).is_none_or(|spec| !spec.suspend);
+        let known = |pool: &ResourceId| wishes.pools.contains_key(pool) || wishes.unreadable.contains(pool);
+        self.lock().retain(|pool, _| known(pool) && runs(pool));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ResourceId, Intent>> {
@@ -250,6 +254,27 @@ fn stable(stores: &Stores, resource: &ResourceId) -> Addresses {
         .unwrap_or_default()
 }
 
+/// How people reach a Service, as far as its address does not say it.
+pub fn reached(service: &Service) -> Reached {
+    let spec = service.spec.as_ref();
+    let kind = spec.and_then(|spec| spec.type_.as_deref()).unwrap_or_default();
+    match kind {
+        "LoadBalancer" if public_host(service).is_none() => Reached::Waiting,
+        "NodePort" => {
+            let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+            let port = |name: &str| {
+                let named = ports.iter().find(|port| port.name.as_deref() == Some(name));
+                named.and_then(|port| port.node_port).unwrap_or(0)
+            };
+            Reached::NodePorts {
+                rtmp: port(names::RTMP_PORT),
+                http: port(names::HTTP_PORT),
+            }
+        }
+        _ => Reached::There,
+    }
+}
+
 /// The address of a Service inside the cluster.
 pub fn cluster_ip(service: &Service) -> Option<IpAddr> {
     service.spec.as_ref()?.cluster_ip.as_deref()?.parse().ok()
@@ -293,7 +318,7 @@ pub fn pod_seen(pod: &Pod) -> PodSeen {
 }
 
 /// A pod whose containers run no more and never will.
-fn has_ended(pod: &Pod) -> bool {
+pub fn has_ended(pod: &Pod) -> bool {
     matches!(phase(pod), Some("Succeeded" | "Failed"))
 }
 

@@ -40,6 +40,8 @@ use crate::platform::{Happening, HappeningReason};
 const CONCURRENCY: u16 = 16;
 /// A resource that nothing has happened to is looked at again after about this long.
 const SAFETY_NET: Duration = Duration::from_secs(300);
+/// How long what was written may take to be seen.
+const UNSEEN: Duration = Duration::from_secs(30);
 /// Wait before the first repetition of a run that failed; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// Longest wait before a repetition.
@@ -96,6 +98,8 @@ struct Memory {
     told: Option<String>,
     /// The control Secret as it was last decided, and the version of the one that this was decided from.
     token: Option<(Option<String>, TokenSecret)>,
+    /// The control Secret as it was last decided.
+    last_token: Option<TokenSecret>,
 }
 
 impl Context {
@@ -157,20 +161,32 @@ impl Context {
         let name = names::control_secret(resource);
         let live: Option<Arc<Secret>> = Stores::object(&self.stores.secrets, resource, &name);
         let version = live.as_deref().and_then(ResourceExt::resource_version);
-        // What is seen may be older than what was written: two looks at the same thing must not make two tokens.
-        let decided = self.remember(resource, |memory| memory.token.take());
-        let decided = decided.filter(|(from, _)| *from == version).map(|(_, secret)| secret);
-        let existing = decided.or_else(|| live.as_deref().map(TokenSecret::from));
-        let verdict = token::step(existing.as_ref(), Timestamp::now(), fresh_token);
-        self.remember(resource, |memory| {
-            memory.token = Some((version, verdict.secret.clone()))
+        let seen = live.as_deref().map(TokenSecret::from);
+        // What was decided and is not seen yet holds: two looks at one Secret must not make two tokens, and no step may go on from
+        // one that was never written. One that somebody has deleted comes back as it was: its pods know no other.
+        let (pending, last) = self.remember(resource, |memory| {
+            let pending = memory.token.take().filter(|(from, _)| *from == version);
+            (pending.map(|(_, secret)| secret), memory.last_token.clone())
         });
-        if verdict.changes() {
-            info!(%resource, step = %verdict.step, "the control token's Secret changes");
-        }
-        let wanted = verdict.secret.object(resource, owner);
+        let held = pending.or_else(|| last.filter(|_| seen.is_none()));
+        let (secret, changes, again) = match held {
+            Some(secret) => (secret, true, Timestamp::now() + UNSEEN),
+            None => {
+                let verdict = token::step(seen.as_ref(), Timestamp::now(), fresh_token);
+                if verdict.changes() {
+                    info!(%resource, step = %verdict.step, "the control token's Secret changes");
+                }
+                let changes = verdict.changes();
+                (verdict.secret, changes, verdict.again)
+            }
+        };
+        self.remember(resource, |memory| {
+            memory.last_token = Some(secret.clone());
+            memory.token = changes.then(|| (version, secret.clone()));
+        });
+        let wanted = secret.object(resource, owner);
         self.writer.apply(&wanted, live.as_deref()).await?;
-        Ok(verdict.again)
+        Ok(again)
     }
 
     /// Whether a status that differs so much from the one that stands is to be written now; else when to look again.

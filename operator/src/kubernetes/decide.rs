@@ -30,7 +30,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-pub use edge_pool::edge_pool;
+pub use edge_pool::{edge_pool, upstream_of};
 pub use origin::origin;
 
 use crate::api::API_VERSION;

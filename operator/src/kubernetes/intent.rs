@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::platform::Drain;
 
@@ -50,14 +50,15 @@ pub struct Intent {
     drains: BTreeMap<String, Option<Wanted>>,
     /// Edges that are to go, by name.
     victims: BTreeSet<String>,
-    /// The number to which the Deployment was lowered for them, until so many are left.
-    lowered: Option<u32>,
+    /// The number to which the Deployment was lowered, and for which of them, until so many are left.
+    lowered: Option<(u32, BTreeSet<String>)>,
 }
 
+/// A drain that does not stand yet. Its time begins when it does: until then the edge is not told, and nobody moves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Wanted {
-    drain: Drain,
-    since: Timestamp,
+    length: SignedDuration,
+    asked: Timestamp,
 }
 
 impl Intent {
@@ -67,26 +68,25 @@ impl Intent {
         // Edges whose Deployment is gone are kept: it is made anew around them.
         let replicas = *self.replicas.get_or_insert(seen.replicas.unwrap_or(live));
         self.drains.retain(|name, wanted| {
-            seen.live
-                .get(name)
-                .is_some_and(|pod| pod.drain != wanted.map(|wanted| wanted.standing()))
+            seen.live.get(name).is_some_and(|pod| match wanted {
+                // What stands may be an older drain that was taken back since.
+                Some(wanted) => pod.drain.is_none_or(|standing| standing.since < wanted.asked),
+                None => pod.drain.is_some(),
+            })
         });
         self.victims.retain(|name| seen.live.contains_key(name));
-        if self.lowered.is_some_and(|lowered| live <= lowered) {
+        if let Some((_, meant)) = self.lowered.take_if(|(lowered, _)| live <= *lowered) {
             // If an edge is left that should have gone, another one went: what is to be done is decided afresh.
-            self.lowered = None;
-            self.victims.clear();
+            self.victims.retain(|name| !meant.contains(name));
         }
-        let marked = self
-            .victims
-            .iter()
-            .filter(|name| seen.live.get(*name).is_some_and(|pod| pod.marked));
-        let marked = count(marked.count());
+        let is_marked = |name: &&String| seen.live.get(*name).is_some_and(|pod| pod.marked);
+        let all_marked = !self.victims.is_empty() && self.victims.iter().all(|name| is_marked(&name));
         // Only from a state in which every edge is there: otherwise the platform may pick another than the one meant.
         let all_there = live == replicas && !seen.unsettled;
-        if marked > 0 && self.lowered.is_none() && all_there && marked == count(self.victims.len()) {
-            self.replicas = Some(replicas - marked);
-            self.lowered = self.replicas;
+        if all_marked && self.lowered.is_none() && all_there {
+            let lowered = replicas.saturating_sub(count(self.victims.len()));
+            self.replicas = Some(lowered);
+            self.lowered = Some((lowered, self.victims.clone()));
         }
     }
 
@@ -109,13 +109,20 @@ impl Intent {
 
     /// Wants a drain, or with none takes it back.
     pub fn hold_drain(&mut self, name: &str, drain: Option<Drain>, now: Timestamp) {
-        if self.victims.remove(name) && drain.is_none() && self.lowered.is_some() {
+        self.victims.remove(name);
+        if drain.is_none()
+            && let Some((lowered, meant)) = &mut self.lowered
+            && meant.remove(name)
+        {
             // The number had fallen for this one.
-            self.replicas = self.replicas.map(|replicas| replicas.saturating_add(1));
-            self.lowered = self.replicas;
+            *lowered = lowered.saturating_add(1);
+            self.replicas = Some(*lowered);
         }
-        self.drains
-            .insert(name.to_owned(), drain.map(|drain| Wanted { drain, since: now }));
+        let wanted = drain.map(|drain| Wanted {
+            length: drain.deadline.duration_since(now),
+            asked: now,
+        });
+        self.drains.insert(name.to_owned(), wanted);
     }
 
     /// Wants an edge to go. True if that is new.
@@ -128,16 +135,16 @@ impl Intent {
         match self.drains.get(name) {
             Some(wanted) => wanted.map(|wanted| Drain {
                 held: false,
-                ..wanted.drain
+                ..wanted.standing(wall).drain(now, wall)
             }),
             None => pod.drain.map(|standing| standing.drain(now, wall)),
         }
     }
 
-    /// The drain that an edge's annotations should hold.
-    pub fn standing(&self, name: &str, pod: &PodSeen) -> Option<StandingDrain> {
+    /// The drain that an edge's annotations should hold, if they are written at `now`.
+    pub fn standing(&self, name: &str, pod: &PodSeen, now: Timestamp) -> Option<StandingDrain> {
         match self.drains.get(name) {
-            Some(wanted) => wanted.map(|wanted| wanted.standing()),
+            Some(wanted) => wanted.map(|wanted| wanted.standing(now)),
             None => pod.drain,
         }
     }
@@ -156,10 +163,10 @@ impl Intent {
 }
 
 impl Wanted {
-    fn standing(self) -> StandingDrain {
+    fn standing(self, now: Timestamp) -> StandingDrain {
         StandingDrain {
-            since: self.since,
-            deadline: self.drain.deadline,
+            since: now,
+            deadline: now.saturating_add(self.length).unwrap_or(Timestamp::MAX),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
@@ -13,7 +14,7 @@ use serde_json::json;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// A leader that does not renew the Lease for so long is succeeded.
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -21,10 +22,10 @@ pub const LEASE: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
 /// How often a candidate looks whether the Lease is free.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often the process notes that it is awake.
-const PULSE: Duration = Duration::from_millis(500);
-/// A process that was not awake for so long asks whether it still leads before it writes anything.
-const ASLEEP: Duration = Duration::from_secs(4);
+/// How often a leader looks whose the Lease is.
+const PULSE: Duration = Duration::from_secs(1);
+/// Longest wait for the answer.
+const ANSWER: Duration = Duration::from_secs(3);
 /// Annotation of the Lease: the term of its last holder.
 const TERM: &str = "headwater.dev/term";
 /// Bits of a term that count the holders of one Lease.
@@ -66,21 +67,16 @@ pub struct Election {
 }
 
 impl Election {
-    /// Enters the election.
-    ///
-    /// # Errors
-    /// [`Error::Lease`], if the Lease can be neither read nor made.
-    pub async fn enter(client: Client, candidate: Candidate) -> Result<Self, Error> {
-        let election = Self {
+    /// A place in the election; [`Election::won`] takes part in it.
+    pub fn new(client: Client, candidate: Candidate) -> Self {
+        Self {
             leases: Api::namespaced(client.clone(), &candidate.namespace),
             client,
             candidate,
             keeper: None,
             leave: CancellationToken::new(),
             lost: CancellationToken::new(),
-        };
-        election.manager().await?;
-        Ok(election)
+        }
     }
 
     /// The library's handle, which sees the Lease as it is now.
@@ -90,7 +86,8 @@ impl Election {
             .with_identity(self.candidate.identity.clone())
             .with_duration(LEASE.as_secs())
             .with_grace(GRACE.as_secs())
-            .with_field_manager(super::apply::FIELD_MANAGER);
+            // Two that find the Lease free are told apart by a conflict between their managers.
+            .with_field_manager(manager_of(&self.candidate.identity));
         let built = builder.build().await;
         built.map_err(|error| Error::Lease(self.candidate.lease.clone(), error))
     }
@@ -122,16 +119,21 @@ impl Election {
             Ok(Ok(false)) | Err(_) => return Ok(None),
             Ok(Err(error)) => return Err(Error::Lease(self.candidate.lease.clone(), error)),
         }
-        let term = self.take_term().await?;
+        let Some(term) = self.take_term().await? else {
+            return Ok(None);
+        };
         let (leave, lost) = (self.leave.clone(), self.lost.clone());
         self.keeper = Some(tokio::spawn(keep(manager, leave, lost)));
         Ok(Some(term))
     }
 
-    /// Takes the next term, and notes it in the Lease.
-    async fn take_term(&self) -> Result<u64, Error> {
+    /// Takes the next term, and notes it in the Lease; none if that is somebody else's after all.
+    async fn take_term(&self) -> Result<Option<u64>, Error> {
         let failed = |error| Error::Term(self.candidate.lease.clone(), error);
         let lease = self.leases.get(&self.candidate.lease).await.map_err(failed)?;
+        if held_until(&lease, &self.candidate.identity).is_none() {
+            return Ok(None);
+        }
         let term = next_term(&lease);
         let note = json!({"metadata": {
             "resourceVersion": lease.metadata.resource_version,
@@ -146,7 +148,7 @@ impl Election {
             .patch(&self.candidate.lease, &params, &Patch::Merge(note))
             .await;
         noted.map_err(failed)?;
-        Ok(term)
+        Ok(Some(term))
     }
 
     /// Completes when this process leads no more.
@@ -160,8 +162,8 @@ impl Election {
         Fence(Arc::new(FenceState {
             leases: self.leases.clone(),
             candidate: self.candidate.clone(),
-            awake: Mutex::new(Instant::now()),
-            in_doubt: AtomicBool::new(false),
+            // It was ours a moment ago; the first look says for how long.
+            ours: Mutex::new((Timestamp::now() + GRACE, Instant::now() + GRACE)),
             shut: AtomicBool::new(false),
         }))
     }
@@ -175,6 +177,13 @@ impl Election {
             warn!("the Lease was not given back in time; it runs out by itself");
         }
     }
+}
+
+/// Field manager of a candidate's part of the Lease: at most 128 characters, as the API server wants it.
+fn manager_of(identity: &str) -> String {
+    const LONGEST: usize = 128;
+    let name = format!("{}-{identity}", super::apply::FIELD_MANAGER);
+    name.chars().take(LONGEST).collect()
 }
 
 /// Renews the Lease until it is lost, or given back.
@@ -203,39 +212,35 @@ async fn keep(manager: LeaseManager, leave: CancellationToken, lost: Cancellatio
     }
 }
 
-/// Keeps a process that stood still (stopped, starved, its machine suspended) from writing what was decided before. Cheap to clone.
+/// Lets writes past for as long as the Lease is known to be ours: a process that stood still (stopped, starved, its machine suspended)
+/// or that can't reach the API server writes nothing that was decided before. Cheap to clone.
 #[derive(Clone)]
 pub struct Fence(Arc<FenceState>);
 
 struct FenceState {
     leases: Api<Lease>,
     candidate: Candidate,
-    awake: Mutex<Instant>,
-    in_doubt: AtomicBool,
+    /// Until when the Lease is ours, in both clocks: the wall's goes on while a machine is suspended, the other is never set back.
+    ours: Mutex<(Timestamp, Instant)>,
     shut: AtomicBool,
 }
 
-/// This process stood still for too long and may lead no more, or is known not to.
+/// This process may lead no more, or is known not to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("this process stood still for too long, or another one leads; nothing is written")]
+#[error("it is not known whether this process still leads; nothing is written")]
 pub struct Asleep;
 
 impl Fence {
-    /// Fails unless the process was awake all the time until now.
+    /// Fails unless the Lease was last seen to be ours until later than now.
     ///
     /// # Errors
-    /// [`Asleep`], until [`Fence::keep`] has asked, and for good once it is [shut](Fence::shut).
+    /// [`Asleep`], until [`Fence::keep`] has seen it again, and for good once it is [shut](Fence::shut).
     pub fn check(&self) -> Result<(), Asleep> {
-        if self.0.shut.load(Ordering::Acquire) {
-            return Err(Asleep);
-        }
-        let awake = *self.0.awake.lock().unwrap_or_else(PoisonError::into_inner);
-        if awake.elapsed() >= ASLEEP {
-            self.0.in_doubt.store(true, Ordering::Release);
-        }
-        match self.0.in_doubt.load(Ordering::Acquire) {
-            true => Err(Asleep),
-            false => Ok(()),
+        let (wall, monotonic) = *self.0.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = Timestamp::now() < wall && Instant::now() < monotonic;
+        match ours && !self.0.shut.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err(Asleep),
         }
     }
 
@@ -244,31 +249,30 @@ impl Fence {
         self.0.shut.store(true, Ordering::Release);
     }
 
-    /// Notes that the process is awake, and after a sleep asks the API server who leads. Completes when it is somebody else.
+    /// Looks again and again whose the Lease is. Completes when it is not ours.
     pub async fn keep(&self) {
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             pulse.tick().await;
-            let in_doubt = self.check().is_err();
-            if in_doubt {
-                match self.0.leases.get(&self.0.candidate.lease).await {
-                    Ok(lease) if is_held_by(&lease, &self.0.candidate.identity, jiff::Timestamp::now()) => {
-                        info!("this process stood still for a while, and still leads");
-                    }
-                    Ok(_) => return,
-                    // As long as nobody can be asked nobody can take over either.
-                    Err(error) => {
-                        warn!(%error, "failed to ask who leads; nothing is written meanwhile");
-                        continue;
-                    }
-                }
-            }
-            *self.0.awake.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-            if in_doubt {
-                self.0.in_doubt.store(false, Ordering::Release);
+            let asked = self.0.leases.get_opt(&self.0.candidate.lease);
+            match tokio::time::timeout(ANSWER, asked).await {
+                Ok(Ok(Some(lease))) => match held_until(&lease, &self.0.candidate.identity) {
+                    Some(until) => self.ours_until(until),
+                    None => return,
+                },
+                Ok(Ok(None)) => return,
+                // As long as nobody can be asked, what was known runs out by itself.
+                Ok(Err(error)) => debug!(%error, "failed to ask who leads"),
+                Err(_) => debug!("nobody has said in time who leads"),
             }
         }
+    }
+
+    fn ours_until(&self, until: Timestamp) {
+        let left = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
+        let until = (until, Instant::now() + left.min(LEASE));
+        *self.0.ours.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 }
 
@@ -287,15 +291,17 @@ fn next_term(lease: &Lease) -> u64 {
     (made << HOLDER_BITS).max(last.unwrap_or(0)).saturating_add(1)
 }
 
-/// True if the Lease is this holder's and has not run out.
-fn is_held_by(lease: &Lease, identity: &str, now: jiff::Timestamp) -> bool {
-    let Some(spec) = &lease.spec else { return false };
-    let renewed = spec.renew_time.as_ref().map(|time| time.0);
-    let fresh = renewed.is_some_and(|renewed| {
-        let seconds = i64::from(spec.lease_duration_seconds.unwrap_or(0));
-        now.duration_since(renewed) < jiff::SignedDuration::from_secs(seconds)
-    });
-    spec.holder_identity.as_deref() == Some(identity) && fresh
+/// When the Lease of this holder runs out; none if it is somebody else's, or nobody's.
+fn held_until(lease: &Lease, identity: &str) -> Option<Timestamp> {
+    let spec = lease.spec.as_ref()?;
+    let renewed = spec.renew_time.as_ref()?.0;
+    let seconds = i64::from(spec.lease_duration_seconds.unwrap_or(0));
+    let ours = spec.holder_identity.as_deref() == Some(identity);
+    ours.then(|| {
+        renewed
+            .saturating_add(SignedDuration::from_secs(seconds))
+            .unwrap_or(renewed)
+    })
 }
 
 #[cfg(test)]
@@ -306,19 +312,33 @@ mod tests {
     use super::*;
     use crate::kubernetes::fake_api::{Caller, FakeApi};
 
-    #[tokio::test]
-    async fn a_fence_that_is_shut_lets_nothing_past_any_more() {
-        let fence = Fence(Arc::new(FenceState {
+    fn fence() -> Fence {
+        Fence(Arc::new(FenceState {
             leases: Api::default_namespaced(FakeApi::new().client(&Caller::default())),
             candidate: Candidate {
                 namespace: "n".to_owned(),
                 lease: "l".to_owned(),
                 identity: "me".to_owned(),
             },
-            awake: Mutex::new(Instant::now()),
-            in_doubt: AtomicBool::new(false),
+            ours: Mutex::new((Timestamp::UNIX_EPOCH, Instant::now())),
             shut: AtomicBool::new(false),
-        }));
+        }))
+    }
+
+    #[tokio::test]
+    async fn nothing_gets_past_once_the_lease_has_run_out() {
+        let fence = fence();
+        assert_eq!(fence.check(), Err(Asleep), "it was never seen to be ours");
+        fence.ours_until(Timestamp::now() + LEASE);
+        assert_eq!(fence.check(), Ok(()));
+        fence.ours_until(Timestamp::now() - LEASE);
+        assert_eq!(fence.check(), Err(Asleep));
+    }
+
+    #[tokio::test]
+    async fn a_fence_that_is_shut_lets_nothing_past_any_more() {
+        let fence = fence();
+        fence.ours_until(Timestamp::now() + LEASE);
         assert_eq!(fence.check(), Ok(()));
         fence.shut();
         assert_eq!(fence.check(), Err(Asleep));
@@ -328,7 +348,7 @@ mod tests {
     fn a_term_is_higher_than_every_one_before_though_the_lease_was_deleted() {
         let lease = |made: i64, last: Option<u64>| {
             let mut lease = Lease::default();
-            let made = jiff::Timestamp::from_second(made).unwrap();
+            let made = Timestamp::from_second(made).unwrap();
             lease.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(made));
             lease.metadata.annotations = last.map(|last| [(TERM.to_owned(), last.to_string())].into());
             lease
@@ -341,20 +361,25 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_ours_while_it_has_not_run_out() {
-        let now = jiff::Timestamp::from_second(100).unwrap();
+    fn a_lease_is_ours_until_it_runs_out() {
         let lease = |holder: &str, renewed: i64| Lease {
             spec: Some(LeaseSpec {
                 holder_identity: Some(holder.to_owned()),
-                renew_time: Some(MicroTime(jiff::Timestamp::from_second(renewed).unwrap())),
+                renew_time: Some(MicroTime(Timestamp::from_second(renewed).unwrap())),
                 lease_duration_seconds: Some(10),
                 ..LeaseSpec::default()
             }),
             ..Lease::default()
         };
-        assert!(is_held_by(&lease("me", 95), "me", now));
-        assert!(!is_held_by(&lease("me", 90), "me", now), "it has run out");
-        assert!(!is_held_by(&lease("other", 95), "me", now));
-        assert!(!is_held_by(&Lease::default(), "me", now));
+        let until = Timestamp::from_second(105).unwrap();
+        assert_eq!(held_until(&lease("me", 95), "me"), Some(until));
+        assert_eq!(held_until(&lease("other", 95), "me"), None);
+        assert_eq!(held_until(&Lease::default(), "me"), None, "nobody's");
+    }
+
+    #[test]
+    fn two_candidates_have_two_managers_and_none_is_too_long() {
+        assert_ne!(manager_of("a"), manager_of("b"));
+        assert_eq!(manager_of(&"a".repeat(300)).len(), 128);
     }
 }

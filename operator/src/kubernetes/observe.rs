@@ -30,8 +30,8 @@ use super::pods::Pods;
 use crate::api::{EdgePool, StreamOrigin};
 use crate::fleet::{ResourceId, ResourceKind};
 
-/// Type of the Secrets whose content is kept; of others only the name is.
-const KEPT_SECRETS: &str = "Opaque";
+/// How the types of those Secrets begin whose content is surely not ours, and is not kept.
+const FOREIGN_SECRETS: [&str; 3] = ["kubernetes.io/", "bootstrap.kubernetes.io/", "helm.sh/"];
 /// Wait before a watch that has failed is tried again; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// Longest wait. The library's 30 s would leave an operator blind for so long after the API server is back.
@@ -313,7 +313,8 @@ fn slim<K: Resource>(object: &mut K) {
 
 fn slim_secret(secret: &mut Secret) {
     slim(secret);
-    if secret.type_.as_deref().is_some_and(|kind| kind != KEPT_SECRETS) {
+    let kind = secret.type_.as_deref().unwrap_or_default();
+    if FOREIGN_SECRETS.iter().any(|foreign| kind.starts_with(foreign)) {
         secret.data = None;
     }
 }

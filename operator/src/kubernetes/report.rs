@@ -40,6 +40,36 @@ impl Trouble {
     }
 }
 
+/// How people reach a resource, as far as its address does not say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reached {
+    /// At its address.
+    #[default]
+    There,
+    /// A load balancer was asked for and has given no address yet.
+    Waiting,
+    /// At these ports of every cluster node.
+    NodePorts {
+        /// For RTMP.
+        rtmp: i32,
+        /// For HTTP.
+        http: i32,
+    },
+}
+
+impl Reached {
+    /// What is to be added to a sentence.
+    fn note(&self) -> String {
+        match self {
+            Self::There => String::new(),
+            Self::Waiting => "; its load balancer has no address yet, the one shown is the cluster's own".to_owned(),
+            Self::NodePorts { rtmp, http } => {
+                format!("; reached at every cluster node, RTMP at port {rtmp} and HTTP at port {http}")
+            }
+        }
+    }
+}
+
 /// One finding about a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Finding {

@@ -2,7 +2,7 @@
 //!
 //! A resource that holds no more, since it is older than its rules, keeps what it last said: its status tells what is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headwater_contract::PublishKey;
@@ -37,12 +37,19 @@ pub async fn keep(stores: Stores, changed: Arc<Notify>, wishes: watch::Sender<Ar
 
 /// What is wished now; `before` is what was wished last.
 pub fn read(stores: &Stores, before: &Wishes) -> Wishes {
+    let mut unreadable = BTreeSet::new();
     let origins = stores.origins.state().into_iter().filter_map(|origin| {
         let spec: ValidOrigin = match validate::origin(&origin) {
             Ok(spec) => spec,
             Err(_) => {
                 let id = ResourceId::origin(origin.namespace()?, origin.name_any());
-                before.origins.get(&id)?.spec.clone()
+                match before.origins.get(&id) {
+                    Some(known) => known.spec.clone(),
+                    None => {
+                        unreadable.insert(id);
+                        return None;
+                    }
+                }
             }
         };
         let keys = spec.keys_secret.as_ref().map(|name| {
@@ -53,24 +60,33 @@ pub fn read(stores: &Stores, before: &Wishes) -> Wishes {
         });
         Some((origin_id(&spec.key), OriginWish { spec, keys }))
     });
+    let origins = origins.collect();
     let pools = stores.pools.state().into_iter().filter_map(|pool| {
         let spec: ValidPool = match validate::pool(&pool) {
             Ok(spec) => spec,
             Err(_) => {
                 let id = ResourceId::pool(pool.namespace()?, pool.name_any());
-                before.pools.get(&id)?.clone()
+                match before.pools.get(&id) {
+                    Some(known) => known.clone(),
+                    None => {
+                        unreadable.insert(id);
+                        return None;
+                    }
+                }
             }
         };
         Some((pool_id(&spec.key), spec))
     });
+    let pools = pools.collect();
     Wishes {
-        origins: origins.collect(),
-        pools: pools.collect(),
+        origins,
+        pools,
+        unreadable,
     }
 }
 
 /// The publish keys of a Secret. A line end at a key's end comes from the file that it was made of, and is no part of it.
-fn keys_of(secret: &Secret) -> BTreeMap<String, PublishKey> {
+pub(super) fn keys_of(secret: &Secret) -> BTreeMap<String, PublishKey> {
     let data = secret.data.iter().flatten();
     usable_keys(data.filter_map(|(name, key)| {
         let key = std::str::from_utf8(&key.0).ok()?.trim_end_matches(['\r', '\n']);

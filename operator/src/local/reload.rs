@@ -137,6 +137,7 @@ fn wishes(manifests: &Manifests) -> Wishes {
             .iter()
             .map(|spec| (pool_id(&spec.key), spec.clone()))
             .collect(),
+        ..Wishes::default()
     }
 }
 

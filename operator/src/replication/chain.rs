@@ -28,6 +28,9 @@ impl<'a> Chain<'a> {
             pools.push(pool);
             at = &pool.upstream;
         }
+        if resources.unreadable.contains(at) {
+            return Err(Verdict::UpstreamInvalid);
+        }
         let origin = resources.origins.get(at).ok_or(Verdict::UpstreamNotFound)?;
         if origin.suspended || pools.iter().skip(1).any(|pool| pool.suspended) {
             return Err(Verdict::UpstreamSuspended);

@@ -386,6 +386,15 @@ fn what_is_wrong_upstream_is_said_and_nothing_is_pulled() {
     }
     assert_eq!(plan.nodes[&pool("a").node("a-0")], DesiredPulls::default());
 
+    // Of one that is there and can't be read nothing is known: what runs below it goes on.
+    fleet
+        .resources
+        .unreadable
+        .insert(ResourceId::origin("default", "nowhere"));
+    let plan = fleet.plan();
+    assert_eq!(verdict(&plan, "below"), Verdict::UpstreamInvalid);
+    assert!(!plan.nodes.contains_key(&pool("below").node("below-0")));
+
     fleet.resources.origins.get_mut(&origin()).unwrap().suspended = true;
     assert_eq!(verdict(&fleet.plan(), "web"), Verdict::UpstreamSuspended);
     fleet.facts("web").suspended = true;

@@ -122,6 +122,7 @@ fn wishes(scene: &Scene) -> Wishes {
             .iter()
             .map(|spec| (pool_id(&spec.key), spec.clone()))
             .collect(),
+        ..Wishes::default()
     }
 }
 

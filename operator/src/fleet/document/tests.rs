@@ -119,10 +119,10 @@ fn the_fleet_document_has_the_fields_of_the_contract() {
             "namespace": "default", "name": "web", "http": "127.0.0.1:21", "rtmp": "127.0.0.1:20",
             "desired": 1, "ready": 1, "draining": 1, "viewers": 5, "outboundMbps": 7.5, "utilizationPercent": 37.5,
             "edges": [
-                {"name": "web-0", "ready": true, "draining": false, "suspect": false,
+                {"name": "web-0", "ready": true, "draining": false, "heard": true, "suspect": false,
                  "http": "127.0.0.1:201", "rtmp": "127.0.0.1:200", "ops": "127.0.0.1:202",
                  "streams": ["live/cam1"], "viewers": 3, "outboundMbps": 4.5, "lagMs": 40, "drainDeadline": null},
-                {"name": "web-1", "ready": false, "draining": true, "suspect": false,
+                {"name": "web-1", "ready": false, "draining": true, "heard": true, "suspect": false,
                  "http": "127.0.0.1:301", "rtmp": "127.0.0.1:300", "ops": "127.0.0.1:302",
                  "streams": [], "viewers": 2, "outboundMbps": 3.0, "lagMs": null,
                  "drainDeadline": "1970-01-01T00:00:00Z"},

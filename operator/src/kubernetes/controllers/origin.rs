@@ -16,8 +16,9 @@ use crate::kubernetes::decide::{self, OriginFacts, Owner};
 use crate::kubernetes::report::Trouble;
 use crate::kubernetes::report::origin::{Facts, Security, status};
 use crate::kubernetes::report::pace::{self, Due};
+use crate::kubernetes::wishes::keys_of;
 use crate::platform::HappeningReason;
-use crate::validate::{self, Exposure, ValidOrigin};
+use crate::validate::{self, ValidOrigin};
 
 /// Brings one origin to what it says.
 pub(super) async fn reconcile(origin: Arc<StreamOrigin>, context: Arc<Context>) -> Result<Action, Error> {
@@ -138,23 +139,25 @@ fn facts<'a>(
     let (stores, spec) = (&context.stores, &origin.spec);
     let service = cluster::service(stores, id);
     let pods = stores.pods.of(id);
-    let living = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let living = pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && !cluster::has_ended(pod));
     let security = match &spec.publish.keys_secret {
         None => Security::Open,
         Some(name) => match cluster::secret(stores, &id.namespace, name) {
+            Some(secret) if keys_of(&secret).is_empty() => Security::Unusable(name.clone()),
             Some(_) => Security::Keys(name.clone()),
             None => Security::Missing(name.clone()),
         },
     };
-    let balanced =
-        validate::origin(origin).is_ok_and(|valid| matches!(valid.service.exposure, Exposure::LoadBalancer { .. }));
     Facts {
         generation: origin.metadata.generation,
         app: &spec.app,
         suspended: spec.suspend,
         security,
         addresses: cluster::addresses(stores, id),
-        waits_for_address: balanced && service.as_deref().and_then(cluster::public_host).is_none(),
+        reached: service.as_deref().map(cluster::reached).unwrap_or_default(),
+        failing_pull: snapshot.origins.get(id).and_then(|report| report.failing_pull.clone()),
         entry: snapshot.at.and_then(|_| {
             let entries = &snapshot.fleet.origins;
             entries

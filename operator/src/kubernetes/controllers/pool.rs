@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
@@ -19,6 +20,7 @@ use crate::control::Snapshot;
 use crate::fleet::{ResourceId, ResourceKind};
 use crate::kubernetes::decide::{self, Owner, PoolFacts, names};
 use crate::kubernetes::intent::{Intent, Seen};
+use crate::kubernetes::observe::Stores;
 use crate::kubernetes::report::Trouble;
 use crate::kubernetes::report::pace::{self, Due};
 use crate::kubernetes::report::pool::{Facts, status};
@@ -74,13 +76,21 @@ async fn make(
     let upstream = ResourceId::from(&valid.upstream);
     let app = app(context, pool);
     let address = cluster::service(&context.stores, &upstream).and_then(|service| cluster::cluster_ip(&service));
+    // While the way up is broken, or leads round in a circle, what runs is left as it is, and is scaled as it is: a guess at the
+    // app would make every pod anew, and once more when the origin is back.
+    let (address, app) = match (address, app) {
+        (Some(address), Some(app)) => (Some(address), Some(app)),
+        _ => cluster::deployment(&context.stores, id)
+            .and_then(|live| decide::upstream_of(&live))
+            .map_or((None, None), |(address, app)| (Some(address), Some(app))),
+    };
     let facts = PoolFacts {
         owner,
         replicas,
-        desired: desired(context, id).unwrap_or(replicas),
-        // While the way up is broken, or leads round in a circle, what runs is left as it is: a guess at the app would make every
-        // pod anew, and once more when the origin is back.
-        upstream: address.filter(|_| app.is_some()),
+        desired: desired(context, id)
+            .or_else(|| budgeted(context, id))
+            .unwrap_or(replicas),
+        upstream: address,
         app: app.unwrap_or_else(|| "live".to_owned()),
     };
     let decided = decide::edge_pool(valid, &facts, &context.around);
@@ -96,7 +106,7 @@ fn wanted(context: &Context, intent: &Intent, seen: &Seen, id: &ResourceId) -> (
         let name = pod.name_any();
         let pod_seen = seen.live.get(&name)?;
         let mut annotations = Annotations::new();
-        if let Some(drain) = intent.standing(&name, pod_seen) {
+        if let Some(drain) = intent.standing(&name, pod_seen, Timestamp::now()) {
             annotations.insert(names::DRAIN_SINCE, drain.since.to_string());
             annotations.insert(names::DRAIN_DEADLINE, drain.deadline.to_string());
         }
@@ -105,9 +115,9 @@ fn wanted(context: &Context, intent: &Intent, seen: &Seen, id: &ResourceId) -> (
         }
         let edge = entry.and_then(|entry| entry.edges.iter().find(|edge| edge.name == name));
         let watched = match edge {
-            Some(edge) => edge.viewers > 0,
+            Some(edge) if edge.heard => edge.viewers > 0,
             // What is not known stays as it is.
-            None => pod.annotations().contains_key(names::SAFE_TO_EVICT),
+            _ => pod.annotations().contains_key(names::SAFE_TO_EVICT),
         };
         if watched {
             annotations.insert(names::SAFE_TO_EVICT, "false".to_owned());
@@ -119,7 +129,17 @@ fn wanted(context: &Context, intent: &Intent, seen: &Seen, id: &ResourceId) -> (
 
 fn desired(context: &Context, id: &ResourceId) -> Option<u32> {
     let snapshot = context.snapshots.borrow().clone();
-    pool_entry(&snapshot, id).map(|entry| entry.desired)
+    let entry = pool_entry(&snapshot, id).filter(|_| !snapshot.learning);
+    entry.map(|entry| entry.desired)
+}
+
+/// The number of edges that the budget which stands goes by.
+fn budgeted(context: &Context, id: &ResourceId) -> Option<u32> {
+    let budget = Stores::object(&context.stores.budgets, id, &names::object(id))?;
+    match budget.spec.as_ref()?.min_available {
+        Some(IntOrString::Int(available)) => u32::try_from(available).ok()?.checked_add(1),
+        _ => None,
+    }
 }
 
 fn pool_entry<'a>(snapshot: &'a Snapshot, id: &ResourceId) -> Option<&'a crate::fleet::document::PoolEntry> {
@@ -231,7 +251,7 @@ fn facts<'a>(
     let pods = stores.pods.of(id);
     let living: Vec<_> = pods
         .iter()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && !cluster::has_ended(pod))
         .collect();
     let upstream = match spec.upstream.kind {
         UpstreamKind::StreamOrigin => ResourceId::origin(&id.namespace, &spec.upstream.name),
@@ -246,6 +266,10 @@ fn facts<'a>(
         upstream: format!("{} {}", upstream.kind, upstream.name),
         on_demand: spec.replication.mode == ReplicationMode::OnDemand,
         addresses: cluster::addresses(stores, id),
+        reached: cluster::service(stores, id)
+            .as_deref()
+            .map(cluster::reached)
+            .unwrap_or_default(),
         selector: names::edge_selector(&id.name),
         pods: living.len(),
         pending: living.iter().find_map(|pod| problem_of(pod)),

@@ -86,6 +86,16 @@ fn pod<'a>(id: &'a ResourceId, pool: &'a ValidPool, upstream: Option<IpAddr>, ap
     }
 }
 
+/// Where the pods of a Deployment pull from, and the app of their streams, as their flags say.
+pub fn upstream_of(live: &Deployment) -> Option<(IpAddr, String)> {
+    let pod = live.spec.as_ref()?.template.spec.as_ref()?;
+    let flags = pod.containers.first()?.args.as_ref()?;
+    let value = |flag: &str| flags.iter().find_map(|text| text.strip_prefix(flag));
+    let (host, _) = value("--upstream=rtmp://")?.rsplit_once(':')?;
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+    Some((address, value("--app=")?.to_owned()))
+}
+
 fn upstream_flag(address: IpAddr) -> String {
     let host = match address {
         IpAddr::V4(address) => address.to_string(),

@@ -172,7 +172,7 @@ fn a_drain_is_held_back_until_it_stands() {
     let bare = PodSeen::default();
     let wanted = intent.drain("a", &bare, now, wall).unwrap();
     assert!(!wanted.held);
-    let standing = intent.standing("a", &bare).unwrap();
+    let standing = intent.standing("a", &bare, wall).unwrap();
     assert_eq!(standing.deadline, Timestamp::from_second(1_060).unwrap());
     let pod = PodSeen {
         drain: Some(standing),
@@ -186,7 +186,37 @@ fn a_drain_is_held_back_until_it_stands() {
     assert_eq!(held.plan.deadline, now + Duration::from_secs(60));
     intent.hold_drain("a", None, wall);
     assert_eq!(intent.drain("a", &pod, now, wall), None, "taken back at once");
-    assert_eq!(intent.standing("a", &pod), None);
+    assert_eq!(intent.standing("a", &pod, wall), None);
+}
+
+/// While the API server was away the time of a drain ran out before the edge was told: its viewers were cut without being moved.
+#[test]
+fn the_time_of_a_drain_begins_when_it_stands() {
+    let (now, wall) = (Instant::now(), Timestamp::from_second(1_000).unwrap());
+    let mut intent = Intent::default();
+    let pods = seen(1, &[("a", false)]);
+    intent.hold_drain("a", Some(Drain::new(now, wall, now + Duration::from_secs(60))), wall);
+    let (later, later_wall) = (now + Duration::from_secs(300), Timestamp::from_second(1_300).unwrap());
+    intent.settle(&pods);
+    let drain = intent.drain("a", &PodSeen::default(), later, later_wall).unwrap();
+    assert_eq!(drain.plan.deadline, later + Duration::from_secs(60));
+    let standing = intent.standing("a", &PodSeen::default(), later_wall).unwrap();
+    assert_eq!(standing.deadline, Timestamp::from_second(1_360).unwrap());
+}
+
+/// The number fell for one edge; another that was marked meanwhile lost its mark, and was told to go twice.
+#[test]
+fn an_edge_that_is_marked_while_another_goes_stays_marked() {
+    let mut intent = Intent::default();
+    let all = seen(3, &[("a", false), ("b", true), ("c", true)]);
+    settled(&mut intent, &all);
+    intent.remove("b");
+    assert_eq!(settled(&mut intent, &all), 2);
+    intent.remove("c");
+    assert_eq!(settled(&mut intent, &all), 2, "one after the other");
+    let after = seen(2, &[("a", false), ("c", true)]);
+    assert_eq!(settled(&mut intent, &after), 1);
+    assert!(intent.is_victim("c", &after));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Finding, Trouble, conditions, finding, host_of, unknown, whole_seconds};
+use super::{Finding, Reached, Trouble, conditions, finding, host_of, unknown, whole_seconds};
 use crate::api::condition::{ConditionReason as Reason, ConditionType as Type};
 use crate::api::stream_origin::{StreamOriginStatus, StreamStatus};
 use crate::fleet::Addresses;
@@ -25,8 +25,10 @@ pub struct Facts<'a> {
     pub security: Security,
     /// Where people reach it; empty while it has no address.
     pub addresses: Addresses,
-    /// A load balancer was asked for and has given no address yet.
-    pub waits_for_address: bool,
+    /// How they do.
+    pub reached: Reached,
+    /// A pull of its own that does not work, in a person's words.
+    pub failing_pull: Option<String>,
     /// Its node, as the fleet sees it; none before the control loop has looked.
     pub entry: Option<&'a OriginEntry>,
     /// A pod of it exists.
@@ -47,6 +49,8 @@ pub enum Security {
     Keys(String),
     /// Nobody: the Secret of this name does not exist.
     Missing(String),
+    /// Nobody: the Secret of this name has no entry that can be a key.
+    Unusable(String),
 }
 
 /// The status, given the one that stands.
@@ -81,11 +85,11 @@ fn ready(facts: &Facts<'_>) -> Finding {
         return unknown(Type::Ready, Reason::Starting, "the operator has not looked yet");
     };
     if entry.ready {
-        let message = match facts.waits_for_address {
-            true => "takes publishers inside the cluster; its load balancer has no address yet",
-            false => "takes publishers",
-        };
-        return finding(true, Reason::Serving, message.into());
+        let mut message = format!("takes publishers{}", facts.reached.note());
+        if let Some(pull) = &facts.failing_pull {
+            message.push_str(&format!("; a pull does not work: {pull}"));
+        }
+        return finding(true, Reason::Serving, message);
     }
     match (&facts.pod_problem, facts.has_pod) {
         (Some(problem), _) => finding(false, Reason::Starting, format!("its pod does not run: {problem}")),
@@ -108,6 +112,14 @@ fn secured(facts: &Facts<'_>) -> Finding {
             true,
             Reason::KeysRequired,
             format!("publishers need a key of Secret {secret}"),
+        ),
+        Security::Unusable(secret) => finding(
+            Type::Secured,
+            true,
+            Reason::KeysSecretUnusable,
+            format!(
+                "Secret {secret} has no usable key, so every publisher is refused; give it entries of a stream name, or *, and a key"
+            ),
         ),
         Security::Missing(secret) => finding(
             Type::Secured,

@@ -1,9 +1,11 @@
 //! When a status is written: what people wait for at once, figures seldom. Pure.
 //!
-//! Conditions and counts are written at once; figures (viewers, bandwidth, lag, bit rates) at most every [`FIGURES`], and only when
+//! Conditions and counts are written at once; figures (viewers, bandwidth, lag, bit rates) and new words of a condition at most every [`FIGURES`], and only when
 //! one has moved by more than [`PERCENT`].
 
 use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::edge_pool::{EdgePoolStatus, EdgeStatus};
 use crate::api::stream_origin::{StreamOriginStatus, StreamStatus};
@@ -42,7 +44,7 @@ pub fn pool(standing: Option<&EdgePoolStatus>, new: &EdgePoolStatus) -> Due {
         standing.utilization_percent.unwrap_or(0).into(),
         new.utilization_percent.unwrap_or(0).into(),
     );
-    figures(sums || edges || load)
+    figures(sums || edges || load || standing.conditions != new.conditions)
 }
 
 /// Whether an origin's status is to be written.
@@ -50,6 +52,7 @@ pub fn origin(standing: Option<&StreamOriginStatus>, new: &StreamOriginStatus) -
     let Some(standing) = standing else { return Due::Now };
     let bare = |status: &StreamOriginStatus| StreamOriginStatus {
         streams: status.streams.iter().map(bare_stream).collect(),
+        conditions: without_messages(&status.conditions),
         ..status.clone()
     };
     if bare(standing) != bare(new) {
@@ -60,7 +63,7 @@ pub fn origin(standing: Option<&StreamOriginStatus>, new: &StreamOriginStatus) -
         .iter()
         .zip(&new.streams)
         .any(|(standing, new)| moved(standing.bitrate.unwrap_or(0), new.bitrate.unwrap_or(0)));
-    figures(rates)
+    figures(rates || standing.conditions != new.conditions)
 }
 
 fn figures(moved: bool) -> Due {
@@ -75,9 +78,19 @@ fn without_figures(status: &EdgePoolStatus) -> EdgePoolStatus {
         viewers: 0,
         outbound_mbps: 0,
         utilization_percent: status.utilization_percent.map(|_| 0),
+        conditions: without_messages(&status.conditions),
         edges: status.edges.iter().map(bare_edge).collect(),
         ..status.clone()
     }
+}
+
+/// A reason that stays may have its words change again and again, as those of a pull that fails here and there.
+fn without_messages(conditions: &[Condition]) -> Vec<Condition> {
+    let bare = |condition: &Condition| Condition {
+        message: String::new(),
+        ..condition.clone()
+    };
+    conditions.iter().map(bare).collect()
 }
 
 fn bare_edge(edge: &EdgeStatus) -> EdgeStatus {
@@ -144,6 +157,27 @@ mod tests {
         assert_eq!(pool(Some(&standing), &slower), Due::No, "noise");
         slower.edges[0].lag_ms = Some(900);
         assert_eq!(pool(Some(&standing), &slower), Due::WithFigures);
+    }
+
+    #[test]
+    fn new_words_of_a_condition_wait_and_a_new_reason_does_not() {
+        let with = |reason: &str, message: &str| EdgePoolStatus {
+            conditions: vec![Condition {
+                type_: "Replicating".into(),
+                status: "False".into(),
+                reason: reason.into(),
+                message: message.into(),
+                last_transition_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
+                observed_generation: None,
+            }],
+            ..EdgePoolStatus::default()
+        };
+        let standing = with("PullFailed", "a on web-1");
+        assert_eq!(
+            pool(Some(&standing), &with("PullFailed", "b on web-2")),
+            Due::WithFigures
+        );
+        assert_eq!(pool(Some(&standing), &with("InStep", "a on web-1")), Due::Now);
     }
 
     #[test]

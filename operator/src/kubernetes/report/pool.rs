@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Finding, Trouble, conditions, finding, host_of, plural, unknown, whole_seconds};
+use super::{Finding, Reached, Trouble, conditions, finding, host_of, plural, unknown, whole_seconds};
 use crate::api::condition::{ConditionReason as Reason, ConditionType as Type};
 use crate::api::edge_pool::{EdgePoolStatus, EdgeStatus};
 use crate::autoscaling::verdict::{self, Limit, Verdict};
@@ -32,6 +32,8 @@ pub struct Facts<'a> {
     pub on_demand: bool,
     /// Where people reach it; empty while it has no address.
     pub addresses: Addresses,
+    /// How they do.
+    pub reached: Reached,
     /// Label selector of its pods.
     pub selector: String,
     /// Pods that are not being deleted.
@@ -145,7 +147,11 @@ fn ready(facts: &Facts<'_>, verdict: Option<&Verdict>) -> Finding {
             Reason::TooFewEdges,
             format!("serves with {ready} of {desired} edges{waits}"),
         ),
-        _ => finding(true, Reason::Serving, "every edge that is wanted serves".into()),
+        _ => finding(
+            true,
+            Reason::Serving,
+            format!("every edge that is wanted serves{}", facts.reached.note()),
+        ),
     }
 }
 
@@ -279,6 +285,13 @@ fn replicating(facts: &Facts<'_>) -> Finding {
                 Reason::Suspended,
                 format!("{}, or one above it, is suspended", facts.upstream),
             );
+        }
+        Some(replication::Verdict::UpstreamInvalid) => {
+            let message = format!(
+                "{}, or one above it, has a spec that is refused; edges keep what they carry",
+                facts.upstream
+            );
+            return finding(false, Reason::UpstreamNotReady, message);
         }
         Some(replication::Verdict::UpstreamUnheard | replication::Verdict::UpstreamSilent) => {
             let message = format!(

@@ -95,7 +95,7 @@ async fn bytes_pass_whole_both_ways_and_a_half_close_is_handed_on() {
         write
     });
     let mut got = Vec::new();
-    timeout(Duration::from_secs(10), read.read_to_end(&mut got))
+    timeout(Duration::from_secs(30), read.read_to_end(&mut got))
         .await
         .unwrap()
         .unwrap();

@@ -60,6 +60,7 @@ fn wishes(origin: &str, pools: &[&str]) -> Wishes {
             .iter()
             .map(|spec| (pool_id(&spec.key), spec.clone()))
             .collect(),
+        ..Wishes::default()
     }
 }
 

@@ -47,6 +47,7 @@ fn view() -> View {
         app: "live".into(),
         secured: true,
         suspended: false,
+        ..OriginReport::default()
     };
     let pool = PoolReport {
         capacity_bps: Some(20_000_000),

@@ -44,7 +44,7 @@ fn every_reason_says_what_is_wrong_and_what_to_do() {
     };
     check! {
         facts(&up) => Type::Ready, "True", Serving, "takes publishers";
-        with(facts(&up), |facts| facts.waits_for_address = true) => Type::Ready, "True", Serving, "load balancer has no address yet";
+        with(facts(&up), |facts| facts.reached = Reached::Waiting) => Type::Ready, "True", Serving, "load balancer has no address yet";
         with(facts(&up), |facts| facts.entry = None) => Type::Ready, "Unknown", Starting, "has not looked yet";
         with(facts(&down), |facts| facts.has_pod = false) => Type::Ready, "False", Starting, "about to be made";
         facts(&down) => Type::Ready, "False", Starting, "its pod starts";
@@ -112,7 +112,7 @@ fn a_time_of_transition_stands_while_the_status_does() {
     let (up, down) = (ready_entry(), OriginEntry::default());
     let first = status(&facts(&up), None, now());
     let later = now() + std::time::Duration::from_secs(60);
-    let other_words = with(facts(&up), |facts| facts.waits_for_address = true);
+    let other_words = with(facts(&up), |facts| facts.reached = Reached::Waiting);
     let second = status(&other_words, Some(&first), later);
     assert_eq!(
         second.conditions[0].last_transition_time.0,
