@@ -208,9 +208,11 @@ impl Plan {
             if self.bases.get(id) == Some(&basis) {
                 continue;
             }
+            let known = self.bases.get(id);
+            let sources_hold = known.is_some_and(|known| basis.pulls_like(known));
+            let before = self.take(id, sources_hold);
             self.bases.insert(id.clone(), basis);
             self.renewed.insert(id.clone());
-            let before = self.take(id);
             match chain {
                 _ if pool.suspended => {
                     self.pools.insert(id.clone(), PoolPlan::empty(Verdict::Suspended));
@@ -243,8 +245,9 @@ impl Plan {
     }
 
     /// Takes out what was planned for a pool's edges.
-    fn take(&mut self, pool: &ResourceId) -> PlannedBefore {
+    fn take(&mut self, pool: &ResourceId, sources_hold: bool) -> PlannedBefore {
         PlannedBefore {
+            sources_hold,
             nodes: take_of(&mut self.nodes, pool),
             parents: take_of(&mut self.parents, pool),
         }

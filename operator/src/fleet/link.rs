@@ -9,6 +9,7 @@
 //! has acknowledged it, sends it anew to a node that started anew, and stops for good once a newer control plane took over.
 
 mod commands;
+mod event;
 mod plan;
 mod sse;
 
@@ -276,7 +277,7 @@ async fn follow<K: Clone>(settings: &LinkSettings, client: &HttpClient, sink: &m
         loop {
             let event = match decoder.event() {
                 Ok(None) => break,
-                Ok(Some(text)) => serde_json::from_str(&text).map_err(|error| Error::Event(ops, error.to_string())),
+                Ok(Some(text)) => event::read(&text).map_err(|error| Error::Event(ops, error.to_string())),
                 Err(error) => Err(Error::Broken(ops, error.to_string())),
             };
             match event {
