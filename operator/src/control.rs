@@ -257,9 +257,13 @@ impl<P: Platform> Control<P> {
                 let changes = self.map.apply(id, *event, now.monotonic);
                 self.prove(id);
                 for change in &changes {
-                    touched.add(&id.resource);
-                    if let Change::StreamUp { stream, .. } = change {
-                        touched.add_stream(stream);
+                    match change {
+                        Change::StreamUp { stream, .. } => {
+                            touched.add(&id.resource);
+                            touched.add_stream(stream);
+                        }
+                        Change::StreamDown { .. } => touched.add(&id.resource),
+                        _ => touched.add_serving(&id.resource),
                     }
                     self.tell(id, change, now);
                 }

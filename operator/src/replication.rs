@@ -193,17 +193,30 @@ pub fn plan(map: &FleetMap, resources: &Resources, before: &Parents, now: Instan
         parents: known.map(|(child, held)| (child.clone(), held.clone())).collect(),
         ..Plan::default()
     };
-    before.renew(map, resources, now)
+    before.renew(map, resources, now, |_| true)
 }
 
 impl Plan {
     /// The plan at `now`, made of the last one of the same map: what [`plan`] would say, with only those pools planned anew
     /// that something has changed for. A set that says the same as before stays the same value.
-    pub fn renew(mut self, map: &FleetMap, resources: &Resources, now: Instant) -> Self {
+    ///
+    /// Only pools that are `touched`, or below a resource that is, are looked at: what time alone does (silence) is found by
+    /// whoever says that all are.
+    pub fn renew(
+        mut self,
+        map: &FleetMap,
+        resources: &Resources,
+        now: Instant,
+        touched: impl Fn(&ResourceId) -> bool,
+    ) -> Self {
         self.renewed.clear();
         let mut facts = Facts::new(map, now);
         for (id, pool) in &resources.pools {
             let chain = Chain::of(id, resources);
+            let above = |chain: &Chain<'_>| touched(&pool.upstream) || touched(chain.origin_id);
+            if self.bases.contains_key(id) && !touched(id) && !chain.as_ref().is_ok_and(above) {
+                continue;
+            }
             let basis = Basis::of(id, pool, &chain, &mut facts);
             if self.bases.get(id) == Some(&basis) {
                 continue;

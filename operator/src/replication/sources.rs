@@ -1,15 +1,13 @@
 //! Where a stream can be pulled from, in the order in which it is tried.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use headwater_contract::{Pull, Source};
 
 use super::basis::Facts;
 use super::chain::Chain;
 use super::edges::PlannedBefore;
-use super::spread::{Parents, Spread, Tried};
+use super::spread::{Parents, ParentsOf, Spread, Tried};
 use super::{Carriers, Pool};
 use crate::fleet::map::{FleetMap, Health};
 use crate::fleet::{Addresses, NodeId};
@@ -82,7 +80,7 @@ pub(super) struct PoolTierOf<'a> {
     writer: &'a Writer<'a>,
     tried: Tried<'a>,
     /// What the last plan had, where that still helps: the pulls in order of name, and their parents.
-    known: Option<(&'a [Pull], &'a BTreeMap<Arc<str>, Arc<NodeId>>)>,
+    known: Option<(&'a [Pull], &'a ParentsOf)>,
 }
 
 impl PoolTierOf<'_> {

@@ -14,7 +14,10 @@ use crate::fleet::map::{FleetMap, Health, Node};
 use crate::fleet::{NodeId, ResourceId};
 
 /// For each edge of a pool below another pool, and each of its streams, the edge above that it pulls from.
-pub type Parents = BTreeMap<NodeId, BTreeMap<Arc<str>, Arc<NodeId>>>;
+pub type Parents = BTreeMap<NodeId, ParentsOf>;
+
+/// The parents of one edge, by stream.
+pub type ParentsOf = BTreeMap<Arc<str>, Arc<NodeId>>;
 
 /// A parent takes at most this many percent of an even share.
 const BOUND_PERCENT: usize = 125;
@@ -84,7 +87,7 @@ pub(super) fn spread(
 /// The parents that an edge's pulls try.
 pub(super) struct Tried<'a> {
     spread: &'a Spread,
-    own: Option<&'a BTreeMap<Arc<str>, Arc<NodeId>>>,
+    own: Option<&'a ParentsOf>,
     ranking: Ranking,
 }
 
