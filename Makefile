@@ -31,6 +31,7 @@ test: setup ## install what is missing, then run every test
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace --lib --bins
 	$(CARGO) test --locked --workspace --test repo --test node -- --test-threads=4 --skip cost::
+	$(CARGO) test --locked --workspace --test size -- --test-threads=1 --nocapture
 	$(CARGO) test --locked --workspace --test node -- --test-threads=1 --nocapture cost::
 	$(foreach suite,$(TIMED),$(CARGO) test --locked --workspace --test $(suite) -- --test-threads=1 --nocapture &&) true
 

@@ -267,9 +267,13 @@ impl<P: Platform> Control<P> {
                 self.prove(id, greets);
                 let joined = changes.contains(&Change::Joined);
                 for change in &changes {
-                    touched.add(&id.resource);
-                    if let Change::StreamUp { stream, .. } = change {
-                        touched.add_stream(stream);
+                    match change {
+                        Change::StreamUp { stream, .. } => {
+                            touched.add(&id.resource);
+                            touched.add_stream(stream);
+                        }
+                        Change::StreamDown { .. } => touched.add(&id.resource),
+                        _ => touched.add_serving(&id.resource),
                     }
                     // What was there before this control plane is no news.
                     let old = joined && self.is_older(id, change);

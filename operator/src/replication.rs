@@ -198,24 +198,39 @@ pub fn plan(map: &FleetMap, resources: &Resources, before: &Parents, now: Instan
         parents: known.map(|(child, held)| (child.clone(), held.clone())).collect(),
         ..Plan::default()
     };
-    before.renew(map, resources, now)
+    before.renew(map, resources, now, |_| true)
 }
 
 impl Plan {
     /// The plan at `now`, made of the last one of the same map: what [`plan`] would say, with only those pools planned anew
     /// that something has changed for. A set that says the same as before stays the same value.
-    pub fn renew(mut self, map: &FleetMap, resources: &Resources, now: Instant) -> Self {
+    ///
+    /// Only pools that are `touched`, or below a resource that is, are looked at: what time alone does (silence) is found by
+    /// whoever says that all are.
+    pub fn renew(
+        mut self,
+        map: &FleetMap,
+        resources: &Resources,
+        now: Instant,
+        touched: impl Fn(&ResourceId) -> bool,
+    ) -> Self {
         self.renewed.clear();
         let mut facts = Facts::new(map, now);
         for (id, pool) in &resources.pools {
             let chain = Chain::of(id, resources);
+            let above = |chain: &Chain<'_>| touched(&pool.upstream) || touched(chain.origin_id);
+            if self.bases.contains_key(id) && !touched(id) && !chain.as_ref().is_ok_and(above) {
+                continue;
+            }
             let basis = Basis::of(id, pool, &chain, &mut facts);
             if self.bases.get(id) == Some(&basis) {
                 continue;
             }
+            let known = self.bases.get(id);
+            let sources_hold = known.is_some_and(|known| basis.pulls_like(known));
+            let before = self.take(id, sources_hold);
             self.bases.insert(id.clone(), basis);
             self.renewed.insert(id.clone());
-            let before = self.take(id);
             match chain {
                 _ if pool.suspended => {
                     self.pools.insert(id.clone(), PoolPlan::empty(Verdict::Suspended));
@@ -251,8 +266,9 @@ impl Plan {
     }
 
     /// Takes out what was planned for a pool's edges.
-    fn take(&mut self, pool: &ResourceId) -> PlannedBefore {
+    fn take(&mut self, pool: &ResourceId, sources_hold: bool) -> PlannedBefore {
         PlannedBefore {
+            sources_hold,
             nodes: take_of(&mut self.nodes, pool),
             parents: take_of(&mut self.parents, pool),
         }

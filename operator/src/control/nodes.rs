@@ -53,9 +53,11 @@ impl Nodes {
 pub(super) enum Touched {
     /// Every one.
     All,
-    /// Those of which nodes said something new, and the streams that came up on them.
+    /// Those of which nodes said something new, those of them whose nodes may serve now or serve no more, and the streams
+    /// that came up.
     Some {
         resources: BTreeSet<ResourceId>,
+        serving: BTreeSet<ResourceId>,
         streams: BTreeSet<String>,
     },
 }
@@ -65,6 +67,7 @@ impl Touched {
     pub(super) fn none() -> Self {
         Self::Some {
             resources: BTreeSet::new(),
+            serving: BTreeSet::new(),
             streams: BTreeSet::new(),
         }
     }
@@ -83,6 +86,16 @@ impl Touched {
         }
     }
 
+    /// Other nodes of this one may serve than before.
+    pub(super) fn add_serving(&mut self, resource: &ResourceId) {
+        self.add(resource);
+        if let Self::Some { serving, .. } = self
+            && !serving.contains(resource)
+        {
+            serving.insert(resource.clone());
+        }
+    }
+
     /// A stream of this name came up somewhere.
     pub(super) fn add_stream(&mut self, stream: &str) {
         if let Self::Some { streams, .. } = self
@@ -97,6 +110,14 @@ impl Touched {
         match self {
             Self::All => true,
             Self::Some { resources, .. } => resources.contains(resource),
+        }
+    }
+
+    /// Other nodes of this one may serve than before.
+    pub(super) fn may_serve(&self, resource: &ResourceId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some { serving, .. } => serving.contains(resource),
         }
     }
 
@@ -146,6 +167,9 @@ mod tests {
         assert!(touched.is_none());
         touched.add(&web);
         touched.add_stream("cam1");
+        assert!(!touched.may_serve(&web));
+        touched.add_serving(&web);
+        assert!(touched.may_serve(&web));
         assert!(touched.has(&web) && touched.has_stream("cam1") && !touched.is_none());
         assert!(!touched.has(&ResourceId::pool("default", "web2")) && !touched.has_stream("cam2"));
         assert!(Touched::All.has(&web) && Touched::All.has_stream("cam2"));

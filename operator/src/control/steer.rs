@@ -13,13 +13,13 @@ use crate::validate::ValidPool;
 impl<P: Platform> Control<P> {
     /// Plans who pulls what and tells every node what it is to do.
     ///
-    /// Only those of which something has changed: resources that are `touched`, and pools that were planned anew.
+    /// Only those of which something has changed: all of them, or pools that were planned anew because of what is `touched`.
     pub(super) fn steer(&mut self, wishes: &Wishes, mut touched: Touched, now: Now) {
         if matches!(touched, Touched::All) {
             self.resources = self.resources(wishes);
         }
         let before = std::mem::take(&mut self.plan);
-        self.plan = before.renew(&self.map, &self.resources, now.monotonic);
+        self.plan = before.renew(&self.map, &self.resources, now.monotonic, |id| touched.has(id));
         let mut learning = false;
         if !self.learning.is_over(now.monotonic) {
             let heard = |facts: &NodeFacts| self.map.node(&facts.id).is_some_and(|node| node.identity.is_some());
@@ -28,20 +28,18 @@ impl<P: Platform> Control<P> {
             // What was planned meanwhile is told to all at its end.
             touched = Touched::All;
         }
-        for id in &self.plan.renewed {
-            touched.add(id);
-        }
-        for (id, nodes) in self.nodes.by_resource().filter(|(id, _)| touched.has(id)) {
-            match wishes.origins.get(id) {
-                Some(origin) => {
-                    let (pulls, publishing) = (DesiredPulls::from(own_pulls(origin)), publishing(origin));
-                    self.tell_nodes(id, nodes, |_| (Some(pulls.clone()), Some(publishing.clone())));
-                }
-                None if learning => self.tell_nodes(id, nodes, |_| (None, None)),
-                None => self.tell_nodes(id, nodes, |node| (self.plan.nodes.get(node).cloned(), None)),
+        match &touched {
+            Touched::All => {
+                let every = self.nodes.by_resource();
+                every.for_each(|(id, nodes)| self.tell_resource(wishes, id, nodes, learning));
+            }
+            // All else that a node is told comes from wishes and platform.
+            Touched::Some { .. } => {
+                let renewed = self.plan.renewed.iter();
+                renewed.for_each(|id| self.tell_resource(wishes, id, self.nodes.of(id), learning));
             }
         }
-        for id in wishes.pools.keys().filter(|id| touched.has(id)) {
+        for id in wishes.pools.keys().filter(|id| touched.may_serve(id)) {
             let serves = |facts: &&NodeFacts| {
                 let node = self.map.node(&facts.id).filter(|node| node.serves(now.monotonic));
                 facts.drain.is_none() && !facts.leaving && facts.reach.is_some() && node.is_some()
@@ -53,6 +51,17 @@ impl<P: Platform> Control<P> {
         let observed = self.replicated.observe(&self.map, &self.plan, &touched, now.monotonic);
         for seconds in observed {
             self.metrics.replication_seconds.observe(seconds);
+        }
+    }
+
+    fn tell_resource(&self, wishes: &Wishes, id: &ResourceId, nodes: &[NodeFacts], learning: bool) {
+        match wishes.origins.get(id) {
+            Some(origin) => {
+                let (pulls, publishing) = (DesiredPulls::from(own_pulls(origin)), publishing(origin));
+                self.tell_nodes(id, nodes, |_| (Some(pulls.clone()), Some(publishing.clone())));
+            }
+            None if learning => self.tell_nodes(id, nodes, |_| (None, None)),
+            None => self.tell_nodes(id, nodes, |node| (self.plan.nodes.get(node).cloned(), None)),
         }
     }
 

@@ -9,9 +9,11 @@
 //! has acknowledged it, sends it anew to a node that started anew, and stops for good once a newer control plane took over.
 
 mod commands;
-pub(crate) use commands::chain;
+mod event;
 mod plan;
 mod sse;
+
+pub(crate) use commands::chain;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,7 +24,7 @@ use headwater_contract::{EVENTS_PATH, Event, Publishing};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -131,8 +133,10 @@ enum Error {
 /// A node sends figures each second; this much silence means that the connection is dead.
 const SILENCE: Duration = Duration::from_secs(4);
 const ANSWER: Duration = Duration::from_secs(2);
+/// How long the connection for commands is kept after one: they come in flurries, and not for hours.
+const IDLE: Duration = Duration::from_secs(10);
 /// Read buffer of a connection, bytes; the head of an answer has to fit.
-const READ_BUFFER: usize = 8 * 1024;
+const READ_BUFFER: usize = 4 * 1024;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 type HttpClient = Client<HttpConnector, Full<bytes::Bytes>>;
@@ -201,6 +205,8 @@ fn client() -> HttpClient {
     connector.set_nodelay(true);
     Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(1)
+        .pool_idle_timeout(IDLE)
+        .pool_timer(TokioTimer::new())
         // Thousands of connections are open at a time, and what comes on them is short.
         .http1_read_buf_exact_size(READ_BUFFER)
         .build(connector)
@@ -277,7 +283,7 @@ async fn follow<K: Clone>(settings: &LinkSettings, client: &HttpClient, sink: &m
         loop {
             let event = match decoder.event() {
                 Ok(None) => break,
-                Ok(Some(text)) => serde_json::from_str(&text).map_err(|error| Error::Event(ops, error.to_string())),
+                Ok(Some(text)) => event::read(&text).map_err(|error| Error::Event(ops, error.to_string())),
                 Err(error) => Err(Error::Broken(ops, error.to_string())),
             };
             match event {

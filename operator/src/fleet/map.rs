@@ -95,6 +95,8 @@ pub struct Node {
     pub lag_ms: Option<u64>,
     /// The names of its playable streams, once somebody has asked for them since they changed.
     list: OnceLock<StreamList>,
+    /// Streams came one by one since the last [`FleetMap::expire`], which leaves the tree half empty.
+    loose: bool,
     /// When it was last heard from.
     heard: Option<Instant>,
     /// It has been reported by [`FleetMap::silent`] since it was last heard from.
@@ -126,6 +128,7 @@ impl Node {
             figures: NodeFigures::default(),
             lag_ms: None,
             list: OnceLock::new(),
+            loose: false,
             heard: None,
             reported: false,
         }
@@ -272,12 +275,17 @@ impl FleetMap {
         silent
     }
 
-    /// Drops what is remembered of lost streams for longer than [`KEEP_LOST`], and words that nobody says any more.
+    /// Drops what is remembered of lost streams for longer than [`KEEP_LOST`] and words that nobody says any more, and packs the
+    /// streams that came.
     pub fn expire(&mut self, now: Instant) {
         self.lost.retain(|_, streams| {
             streams.retain(|_, lost| now.saturating_duration_since(lost.at) < KEEP_LOST);
             !streams.is_empty()
         });
+        for node in self.nodes.values_mut().filter(|node| node.loose) {
+            node.loose = false;
+            node.streams = std::mem::take(&mut node.streams).into_iter().collect();
+        }
         self.words.sweep();
         let (nodes, lost) = (&self.nodes, &self.lost);
         self.revisions.keep(|id| {

@@ -72,6 +72,16 @@ struct Way {
 }
 
 impl Basis {
+    /// The tiers above are as they were for `before`: a pull that keeps its parent keeps its sources.
+    pub(super) fn pulls_like(&self, before: &Self) -> bool {
+        match (&self.way, &before.way) {
+            (Ok(now), Ok(before)) => {
+                (&now.above, &now.parents, &now.origin) == (&before.above, &before.parents, &before.origin)
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn of(id: &ResourceId, pool: &Pool, chain: &Result<Chain<'_>, Verdict>, facts: &mut Facts<'_>) -> Self {
         let way = |chain: &Chain<'_>, facts: &mut Facts<'_>| Way {
             above: chain.above().cloned().collect(),

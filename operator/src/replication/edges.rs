@@ -60,7 +60,7 @@ impl<'a> Edges<'a> {
                 let spread = spread::spread(self.map, &self.pool.upstream, above, &wanted, &before.parents, self.now);
                 let tier = PoolTier::new(self.map, chain, above, spread);
                 for (node, names) in wanted {
-                    let set = self.set(names, &tier.of(node));
+                    let set = self.set(names, &tier.of(node, before));
                     let set = before
                         .nodes
                         .get(node)
@@ -110,6 +110,8 @@ const COMPARED: usize = 4;
 pub(super) struct PlannedBefore {
     pub(super) nodes: BTreeMap<NodeId, DesiredPulls>,
     pub(super) parents: Parents,
+    /// A pull that keeps its parent keeps its sources.
+    pub(super) sources_hold: bool,
 }
 
 impl PlannedBefore {

@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
-use headwater_contract::Source;
+use headwater_contract::{Pull, Source};
 
 use super::basis::Facts;
 use super::chain::Chain;
-use super::spread::{Parents, Spread, Tried};
+use super::edges::PlannedBefore;
+use super::spread::{Parents, ParentsOf, Spread, Tried};
 use super::{Carriers, Pool};
 use crate::fleet::map::{FleetMap, Health};
 use crate::fleet::{Addresses, NodeId};
@@ -78,6 +79,18 @@ pub(super) struct PoolTier<'a> {
 pub(super) struct PoolTierOf<'a> {
     writer: &'a Writer<'a>,
     tried: Tried<'a>,
+    /// What the last plan had, where that still helps: the pulls in order of name, and their parents.
+    known: Option<(&'a [Pull], &'a ParentsOf)>,
+}
+
+impl PoolTierOf<'_> {
+    /// The sources that a pull had, if it keeps its parent.
+    fn known(&self, stream: &str) -> Option<Vec<Source>> {
+        let (pulls, parents) = self.known?;
+        let own = self.tried.own(stream)?;
+        let at = pulls.binary_search_by(|pull| (*pull.stream).cmp(stream)).ok()?;
+        (parents.get(stream)? == own).then(|| pulls[at].sources.clone())
+    }
 }
 
 impl<'a> PoolTier<'a> {
@@ -92,10 +105,12 @@ impl<'a> PoolTier<'a> {
         }
     }
 
-    pub(super) fn of(&self, edge: &NodeId) -> PoolTierOf<'_> {
+    pub(super) fn of<'s>(&'s self, edge: &NodeId, before: &'s PlannedBefore) -> PoolTierOf<'s> {
+        let known = || Some((&*before.nodes.get(edge)?.pulls, before.parents.get(edge)?));
         PoolTierOf {
             writer: &self.writer,
             tried: self.spread.of(edge),
+            known: before.sources_hold.then(known).flatten(),
         }
     }
 
@@ -106,7 +121,8 @@ impl<'a> PoolTier<'a> {
 
 impl Upstream for PoolTierOf<'_> {
     fn of_stream(&self, stream: &str) -> Vec<Source> {
-        self.writer.sources(&self.tried.by(stream), &[], Some(stream))
+        self.known(stream)
+            .unwrap_or_else(|| self.writer.sources(&self.tried.by(stream), &[], Some(stream)))
     }
 
     /// Ranked by the edge's name alone, so that edges differ in whom they ask first.

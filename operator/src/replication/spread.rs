@@ -14,7 +14,10 @@ use crate::fleet::map::{FleetMap, Health, Node};
 use crate::fleet::{NodeId, ResourceId};
 
 /// For each edge of a pool below another pool, and each of its streams, the edge above that it pulls from.
-pub type Parents = BTreeMap<NodeId, BTreeMap<Arc<str>, Arc<NodeId>>>;
+pub type Parents = BTreeMap<NodeId, ParentsOf>;
+
+/// The parents of one edge, by stream.
+pub type ParentsOf = BTreeMap<Arc<str>, Arc<NodeId>>;
 
 /// A parent takes at most this many percent of an even share.
 const BOUND_PERCENT: usize = 125;
@@ -84,7 +87,7 @@ pub(super) fn spread(
 /// The parents that an edge's pulls try.
 pub(super) struct Tried<'a> {
     spread: &'a Spread,
-    own: Option<&'a BTreeMap<Arc<str>, Arc<NodeId>>>,
+    own: Option<&'a ParentsOf>,
     ranking: Ranking,
 }
 
@@ -100,11 +103,15 @@ impl Spread {
 }
 
 impl Tried<'_> {
+    /// The parent that a pull was given; none if no parent is fit.
+    pub(super) fn own(&self, stream: &str) -> Option<&Arc<NodeId>> {
+        self.own.and_then(|streams| streams.get(stream))
+    }
+
     /// The two parents that a pull names before the stable address, its own first.
     pub(super) fn by(&self, stream: &str) -> Vec<&NodeId> {
         let fit = &self.spread.fit;
-        let own = self.own.and_then(|streams| streams.get(stream));
-        let first = match own {
+        let first = match self.own(stream) {
             Some(own) => fit.binary_search(own).ok(),
             None => self.ranking.first(stream, |_| true),
         };
@@ -136,27 +143,30 @@ fn fit(map: &FleetMap, id: &ResourceId, pool: &Pool, now: Instant) -> Vec<Arc<No
 /// Ranks the parents of one child by a hash of their names and the stream's: FNV-1a with a final mix, the same on every
 /// machine and in every release, unlike the standard library's hashers.
 struct Ranking {
-    /// The hashes so far of all but the stream's name, in the parents' order.
-    begun: Vec<u64>,
+    /// The hashes of parent and child, in the parents' order.
+    pairs: Vec<u64>,
 }
 
 impl Ranking {
     fn new(fit: &[Arc<NodeId>], child: &NodeId) -> Self {
-        let begun = |parent: &Arc<NodeId>| {
+        let pair = |parent: &Arc<NodeId>| {
             let parts = [&*parent.resource.namespace, &parent.name, &child.name];
-            parts.into_iter().fold(0xcbf2_9ce4_8422_2325, fnv)
+            parts.into_iter().fold(FNV, fnv)
         };
         Self {
-            begun: fit.iter().map(begun).collect(),
+            pairs: fit.iter().map(pair).collect(),
         }
     }
 
     /// The parent that ranks first for a stream among those that `may` take it.
     fn first(&self, stream: &str, may: impl Fn(usize) -> bool) -> Option<usize> {
-        let candidates = (0..self.begun.len()).filter(|at| may(*at));
-        candidates.min_by_key(|at| (mixed(fnv(self.begun[*at], stream)), *at))
+        let stream = fnv(FNV, stream);
+        let candidates = (0..self.pairs.len()).filter(|at| may(*at));
+        candidates.min_by_key(|at| (mixed(self.pairs[*at] ^ stream), *at))
     }
 }
+
+const FNV: u64 = 0xcbf2_9ce4_8422_2325;
 
 fn fnv(hash: u64, part: &str) -> u64 {
     let bytes = part.bytes().chain([0]);

@@ -8,6 +8,8 @@
 //! `cargo test --release --workspace --test size -- --ignored --nocapture` measures every size and writes
 //! `docs/operator-at-size.md` and `.svg`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod nodes;
 mod operator;
 mod plan;

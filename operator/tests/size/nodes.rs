@@ -61,6 +61,8 @@ struct Node {
     role: Role,
     held: Mutex<BTreeSet<String>>,
     events: broadcast::Sender<Arc<str>>,
+    /// Its figures as they are now, for odd and even seconds; none since its streams changed.
+    said: Mutex<Option<(bool, [Arc<str>; 2])>>,
     board: Arc<Board>,
 }
 
@@ -86,6 +88,7 @@ pub(crate) fn run(scene: &Scene) {
             role,
             held: Mutex::new(held),
             events: broadcast::channel(EVENTS).0,
+            said: Mutex::default(),
             board: board.clone(),
         });
         if role == Role::Origin {
@@ -153,11 +156,13 @@ fn chunk(event: &Event) -> Arc<str> {
 impl Node {
     fn up(&self, name: &str) {
         self.held.lock().unwrap().insert(name.to_owned());
+        *self.said.lock().unwrap() = None;
         let _ = self.events.send(chunk(&Event::StreamUp(stream(name, self.role))));
     }
 
     fn down(&self, name: &str, reason: StreamEnd) {
         self.held.lock().unwrap().remove(name);
+        *self.said.lock().unwrap() = None;
         let down = StreamDown {
             name: name.to_owned(),
             epoch: u64::MAX,
@@ -189,15 +194,23 @@ impl Node {
     }
 
     fn figures(&self, second: usize) -> Arc<str> {
-        let held: Vec<String> = match *self.board.of_streams.lock().unwrap() {
+        let of_streams = *self.board.of_streams.lock().unwrap();
+        let mut said = self.said.lock().unwrap();
+        if let Some((of, said)) = said.as_ref()
+            && *of == of_streams
+        {
+            return said[second % 2].clone();
+        }
+        let held: Vec<String> = match of_streams {
             true => self.held.lock().unwrap().iter().cloned().collect(),
             false => Vec::new(),
         };
         let mut known = self.board.figures.lock().unwrap();
-        known
+        let both = known
             .entry(held)
-            .or_insert_with_key(|held| [figures(held, 0), figures(held, 1)])[second % 2]
-            .clone()
+            .or_insert_with_key(|held| [figures(held, 0), figures(held, 1)]);
+        *said = Some((of_streams, both.clone()));
+        both[second % 2].clone()
     }
 }
 

@@ -33,10 +33,11 @@ pub(crate) struct Spread {
 pub(crate) struct Figures {
     /// From the start until every edge was told all its streams, seconds.
     pub(crate) start_seconds: f64,
-    /// From an origin's event of a new stream until the last edge below it was told, milliseconds.
+    /// From an origin's event of a new stream until the last edge below it was told, milliseconds, while each node sends
+    /// figures of itself each second.
     pub(crate) delivered_ms: Spread,
-    /// The same of a stream's end.
-    pub(crate) ended_ms: Spread,
+    /// The same while those of each of its streams change each second too.
+    pub(crate) delivered_busy_ms: Spread,
     /// Resident memory after all this, MiB.
     pub(crate) rss_mib: f64,
     /// The most that it was, MiB.
@@ -169,7 +170,7 @@ pub(crate) fn run(scene: &Scene, steady_seconds: u64) {
     assert!(matches!(said, Said::Full), "{said:?}");
     let start_seconds = begun.elapsed().as_secs_f64();
     let mut cpu = [0.0; 2];
-    let (mut delivered, mut ended) = (Vec::new(), Vec::new());
+    let mut delivered = [Vec::new(), Vec::new()];
     for (at, of_streams) in [true, false].into_iter().enumerate() {
         nodes.tell(&Told::Figures { of_streams });
         let pause = |millis| runtime.block_on(async move { tokio::time::sleep(Duration::from_millis(millis)).await });
@@ -177,32 +178,32 @@ pub(crate) fn run(scene: &Scene, steady_seconds: u64) {
         let (before, since) = (cpu_seconds(), Instant::now());
         pause(steady_seconds * 1_000);
         cpu[at] = (cpu_seconds() - before) / since.elapsed().as_secs_f64();
-        if of_streams {
-            for round in 0..PUBLISHED {
-                let (origin, name) = (round % scene.origins, format!("another-{round}"));
-                let mut wait = |told: &Told| -> f64 {
-                    nodes.tell(told);
-                    match nodes.hear() {
-                        Said::Delivered { millis } => millis,
-                        said => panic!("{said:?}"),
-                    }
-                };
-                delivered.push(wait(&Told::Publish {
-                    origin,
-                    name: name.clone(),
-                }));
-                pause(137);
-                ended.push(wait(&Told::Unpublish { origin, name }));
-                pause(137);
-            }
+        for round in 0..PUBLISHED {
+            let (origin, name) = (round % scene.origins, format!("another-{at}-{round}"));
+            let mut wait = |told: &Told| -> f64 {
+                nodes.tell(told);
+                match nodes.hear() {
+                    Said::Delivered { millis } => millis,
+                    said => panic!("{said:?}"),
+                }
+            };
+            let published = Told::Publish {
+                origin,
+                name: name.clone(),
+            };
+            delivered[at].push(wait(&published));
+            pause(137);
+            wait(&Told::Unpublish { origin, name });
+            pause(137);
         }
     }
     assert!(metrics.replication_seconds.get_sample_count() >= PUBLISHED as u64);
     let (rss_mib, peak_mib) = memory_mib();
+    let [busy, quiet] = delivered;
     say(&Figures {
         start_seconds,
-        delivered_ms: spread(delivered),
-        ended_ms: spread(ended),
+        delivered_ms: spread(quiet),
+        delivered_busy_ms: spread(busy),
         rss_mib,
         peak_mib,
         cpu_busy: cpu[0],

@@ -77,7 +77,7 @@ pub(crate) fn run(scene: &Scene) {
     let (before, _) = memory_mib();
     let (mut map, resources) = (map(scene, now), resources(scene));
     let begun = Instant::now();
-    let mut plan = Plan::default().renew(&map, &resources, now);
+    let mut plan = Plan::default().renew(&map, &resources, now, |_| true);
     let full_ms = millis(begun.elapsed());
     assert_eq!(plan.nodes.len(), scene.all_edges());
     assert!(plan.nodes.values().all(|set| set.pulls.len() == scene.streams));
@@ -96,11 +96,11 @@ pub(crate) fn run(scene: &Scene) {
         };
         map.apply(&origin, changed, now);
         let begun = Instant::now();
-        plan = plan.renew(&map, &resources, now);
+        plan = plan.renew(&map, &resources, now, |_| true);
         one_ms = one_ms.max(millis(begun.elapsed()));
         assert_eq!(plan.renewed.len(), scene.pools / scene.origins);
         let begun = Instant::now();
-        plan = plan.renew(&map, &resources, now);
+        plan = plan.renew(&map, &resources, now, |_| true);
         none_ms = none_ms.max(millis(begun.elapsed()));
         assert!(plan.renewed.is_empty());
     }

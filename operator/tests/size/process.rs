@@ -34,7 +34,7 @@ pub(crate) struct Running {
 }
 
 /// Longest wait for what a part says next.
-const WAIT: Duration = Duration::from_secs(180);
+const WAIT: Duration = Duration::from_secs(600);
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -11,14 +11,18 @@ const LONGEST: usize = 8 * 1024 * 1024;
 #[error("an event is longer than {LONGEST} bytes")]
 pub(super) struct TooLong;
 
+/// Most memory that is kept from one event to the next, bytes: thousands of links wait at a time.
+const KEPT: usize = 1024;
+
 /// Bytes in, `data` texts out.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     buffer: Vec<u8>,
-    /// Bytes of `buffer` that are known to hold no line end.
+    /// Bytes of `buffer` that have been read.
+    read: usize,
+    /// Bytes of `buffer` that are known to hold no line end but those that were read.
     searched: usize,
-    data: String,
-    has_data: bool,
+    data: Option<String>,
 }
 
 impl Decoder {
@@ -29,48 +33,58 @@ impl Decoder {
 
     /// The next whole event's data, or none until more bytes came.
     pub(super) fn event(&mut self) -> Result<Option<String>, TooLong> {
-        loop {
-            let Some(line) = self.line() else {
-                return if self.buffer.len() > LONGEST {
-                    Err(TooLong)
-                } else {
-                    Ok(None)
-                };
-            };
+        while let Some(end) = self.line_end() {
+            let line = &self.buffer[self.read..end];
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.is_empty() {
-                if std::mem::take(&mut self.has_data) {
-                    return Ok(Some(std::mem::take(&mut self.data)));
+                self.pass(end);
+                if let Some(data) = self.data.take() {
+                    return Ok(Some(data));
                 }
-            } else if let Some(value) = line.strip_prefix("data:") {
-                let value = value.strip_prefix(' ').unwrap_or(value);
-                if self.data.len() + value.len() > LONGEST {
-                    return Err(TooLong);
+                continue;
+            }
+            if let Some(value) = line.strip_prefix(b"data:") {
+                let value = String::from_utf8_lossy(value.strip_prefix(b" ").unwrap_or(value));
+                match &mut self.data {
+                    Some(data) if data.len() + value.len() > LONGEST => return Err(TooLong),
+                    None if value.len() > LONGEST => return Err(TooLong),
+                    Some(data) => {
+                        data.push('\n');
+                        data.push_str(&value);
+                    }
+                    None => self.data = Some(value.into_owned()),
                 }
-                if self.has_data {
-                    self.data.push('\n');
-                }
-                self.has_data = true;
-                self.data.push_str(value);
+            }
+            self.pass(end);
+        }
+        self.buffer.drain(..self.read);
+        self.searched -= self.read;
+        self.read = 0;
+        if self.buffer.len() > LONGEST {
+            return Err(TooLong);
+        }
+        if self.buffer.len() <= KEPT {
+            self.buffer.shrink_to(KEPT);
+        }
+        Ok(None)
+    }
+
+    /// Where the next whole line ends, its `\n` not counted.
+    fn line_end(&mut self) -> Option<usize> {
+        let end = self.buffer[self.searched..].iter().position(|&byte| byte == b'\n');
+        match end {
+            Some(end) => Some(self.searched + end),
+            None => {
+                self.searched = self.buffer.len();
+                None
             }
         }
     }
 
-    /// The next whole line without its end (`\n` or `\r\n`).
-    fn line(&mut self) -> Option<String> {
-        let end = self.buffer[self.searched..].iter().position(|&byte| byte == b'\n');
-        let Some(end) = end.map(|at| at + self.searched) else {
-            self.searched = self.buffer.len();
-            return None;
-        };
-        let cut = if end > 0 && self.buffer[end - 1] == b'\r' {
-            end - 1
-        } else {
-            end
-        };
-        let line = String::from_utf8_lossy(&self.buffer[..cut]).into_owned();
-        self.buffer.drain(..=end);
-        self.searched = 0;
-        Some(line)
+    /// The line that ends here has been read.
+    fn pass(&mut self, end: usize) {
+        self.read = end + 1;
+        self.searched = self.read;
     }
 }
 

@@ -104,10 +104,11 @@ impl FleetMap {
             None => {
                 let change = up(None, &state);
                 node.streams.insert(name.clone(), state.into());
+                node.loose = true;
                 (change, false)
             }
         };
-        node.streams_changed();
+        node.list = OnceLock::new();
         if !same {
             self.revisions.held(&id.resource);
         }

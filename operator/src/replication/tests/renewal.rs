@@ -141,7 +141,7 @@ proptest! {
             fleet.happen(what);
             let afresh = fleet.plan_after(&renewed.parents);
             let before = renewed.clone();
-            renewed = renewed.renew(&fleet.map, &fleet.resources, fleet.now);
+            renewed = renewed.renew(&fleet.map, &fleet.resources, fleet.now, |_| true);
             prop_assert_eq!(&renewed.pools, &afresh.pools, "after {:?}", told);
             prop_assert_eq!(&renewed.nodes, &afresh.nodes, "after {:?}", told);
             prop_assert_eq!(&renewed.parents, &afresh.parents, "after {:?}", told);
@@ -169,11 +169,11 @@ fn only_the_pools_below_a_changed_origin_are_planned_anew() {
     fleet.node(&other, "other-0", true);
     let mut fleet = fleet.pool("else", other.clone(), 2);
     let plan = fleet.plan();
-    let same = plan.clone().renew(&fleet.map, &fleet.resources, fleet.now);
+    let same = plan.clone().renew(&fleet.map, &fleet.resources, fleet.now, |_| true);
     assert!(same.renewed.is_empty(), "{:?}", same.renewed);
 
     fleet.up(&other.node("other-0"), "cam9", 1, StreamSource::Publish);
-    let next = same.renew(&fleet.map, &fleet.resources, fleet.now);
+    let next = same.renew(&fleet.map, &fleet.resources, fleet.now, |_| true);
     assert_eq!(next.renewed, BTreeSet::from([pool("else")]));
     for (id, set) in plan.nodes.iter().filter(|(id, _)| id.resource != pool("else")) {
         assert!(next.nodes[id].is(set));
@@ -190,10 +190,10 @@ fn what_edges_say_of_their_streams_and_figures_plans_nothing_anew_while_the_orig
     let plan = fleet.plan();
     fleet.up(&pool("web").node("web-0"), "cam1", 1, StreamSource::Pull);
     fleet.pass(1, &[]);
-    let plan = plan.renew(&fleet.map, &fleet.resources, fleet.now);
+    let plan = plan.renew(&fleet.map, &fleet.resources, fleet.now, |_| true);
     assert!(plan.renewed.is_empty(), "{:?}", plan.renewed);
     fleet.pass(3, &[origin().node("main-0")]);
-    let plan = plan.renew(&fleet.map, &fleet.resources, fleet.now);
+    let plan = plan.renew(&fleet.map, &fleet.resources, fleet.now, |_| true);
     assert_eq!(plan.renewed.len(), 3, "silence alone is news");
     assert_eq!(verdict(&plan, "web"), Verdict::UpstreamSilent);
 }
@@ -205,7 +205,7 @@ fn a_hello_that_says_the_same_leaves_every_set_the_value_that_it_was() {
     fleet.map.disconnected(&pool("web").node("web-0"));
     fleet.node(&pool("web"), "web-0", true);
     fleet.node(&pool("web"), "web-7", true);
-    let next = plan.clone().renew(&fleet.map, &fleet.resources, fleet.now);
+    let next = plan.clone().renew(&fleet.map, &fleet.resources, fleet.now, |_| true);
     assert_eq!(next.renewed, BTreeSet::from([pool("web")]));
     assert!(plan.nodes.iter().all(|(id, set)| next.nodes[id].is(set)));
     assert!(next.nodes[&pool("web").node("web-7")].is(&plan.nodes[&pool("web").node("web-0")]));
