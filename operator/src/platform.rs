@@ -38,12 +38,19 @@ pub struct OriginWish {
     pub keys: Option<BTreeMap<String, PublishKey>>,
 }
 
+/// Entry of a Secret that stands for every stream, as `*` does, which the API server takes for no entry's name. No stream is named so.
+pub const EVERY_STREAM: &str = ".all";
+
 /// The entries of a Secret that a node takes as publish keys; it would refuse them as a whole for one that is none.
 pub fn usable_keys(entries: impl Iterator<Item = (String, PublishKey)>) -> BTreeMap<String, PublishKey> {
+    let named = entries.map(|(name, key)| match name.as_str() {
+        EVERY_STREAM => ("*".to_owned(), key),
+        _ => (name, key),
+    });
     let usable = |(name, key): &(String, PublishKey)| {
         (name == "*" || StreamName::parse(name).is_ok()) && key.expose().len() <= PublishKey::LONGEST
     };
-    entries.filter(usable).collect()
+    named.filter(usable).collect()
 }
 
 /// The id of an origin by its key.
@@ -259,6 +266,19 @@ pub trait Platform: Send {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The API server refuses a Secret with an entry `*`.
+    #[test]
+    fn a_key_for_every_stream_can_be_named_in_a_secret() {
+        let entries = [(".all", "any"), (".other", "x"), ("cam1", "one")];
+        let keys = usable_keys(
+            entries
+                .map(|(name, key)| (name.to_owned(), PublishKey::new(key)))
+                .into_iter(),
+        );
+        assert_eq!(keys.keys().collect::<Vec<_>>(), ["*", "cam1"]);
+        assert!(StreamName::parse(EVERY_STREAM).is_err());
+    }
 
     #[test]
     fn every_reason_reads_back_as_it_prints() {

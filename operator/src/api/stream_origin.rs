@@ -112,8 +112,8 @@ fn default_app() -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PublishSpec {
-    /// Secret in the same namespace that maps a stream name (or `*`) to its key, which publishers give as ?key= of the stream
-    /// name. A Secret that does not exist refuses all. None: anyone who can reach the port may publish.
+    /// Secret in the same namespace that maps a stream name (or `.all`, for every stream) to its key, which publishers give as
+    /// ?key= of the stream name. A Secret that does not exist refuses all. None: anyone who can reach the port may publish.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = names::SECRET_NAME_PATTERN))]
     pub keys_secret: Option<String>,

@@ -10,6 +10,7 @@ use super::document::{Document, Resource};
 use super::error::ManifestError;
 use crate::api::edge_pool::UpstreamKind;
 use crate::api::names::{ResourceKey, StreamName};
+use crate::platform::EVERY_STREAM;
 use crate::validate::{Upstream, ValidOrigin, schema};
 
 /// Finds every error that no document has by itself. `complete`: nothing that may be referred to went unread.
@@ -134,7 +135,7 @@ fn doubtful_keys(origin: &ValidOrigin, manifests: &Manifests) -> Vec<String> {
     };
     let names = keys
         .keys()
-        .filter(|name| *name != "*" && StreamName::parse(name).is_err());
+        .filter(|name| !["*", EVERY_STREAM].contains(&name.as_str()) && StreamName::parse(name).is_err());
     let names = names.map(|name| {
         format!("{title}: `{name}` in Secret {secret} is neither a stream name nor *, so it lets nobody publish")
     });
