@@ -22,6 +22,9 @@ pub fn text(ops: &Ops) -> Result<String, prometheus::Error> {
     TextEncoder::new().encode_to_string(&page.0.gather())
 }
 
+/// One number of a stream.
+type Figure = fn(&Snapshot) -> u64;
+
 struct Page(Registry);
 
 impl Page {
@@ -140,7 +143,7 @@ fn streams(ops: &Ops, page: &Page) -> Result<(), prometheus::Error> {
         .filter_map(|stream| Some((stream.name.to_string(), stream.lag_ms? as f64 / 1_000.0)));
     let help = "Age of a stream's newest frame by the origin's clock; of the other streams the worst";
     labelled(ops, page, "headwater_edge_lag_seconds", help, lag, f64::max)?;
-    let sums: [(&str, &str, fn(&Snapshot) -> u64); 4] = [
+    let sums: [(&str, &str, Figure); 4] = [
         ("headwater_stream_viewers", "Viewers of a stream", |stream| {
             stream.viewers
         }),
