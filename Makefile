@@ -17,7 +17,7 @@ demo: ## build and run an origin and edges on this machine, with a sample stream
 	$(CARGO) build --locked --workspace --bins
 	target/debug/headwater local -f examples/local.yaml --sample $(ARGS)
 
-setup: ## install what the tests need (ffmpeg, Chromium, GStreamer, nginx) and make their media
+setup: ## install what the tests need (ffmpeg, Chromium, GStreamer, nginx, Prometheus) and make their media
 	tests/setup.sh
 
 check: ## formatting, lints, licences, and that generated and described things agree with the code

@@ -13,6 +13,8 @@ chromedriver:chromium-driver
 gst-launch-1.0:gstreamer1.0-tools
 rtmpdump:rtmpdump
 nginx:libnginx-mod-rtmp
+prometheus:prometheus
+promtool:prometheus
 python3:python3-venv
 "
 # GStreamer elements and the package that has them.
@@ -55,7 +57,7 @@ if [ ${#missing[@]} -gt 0 ]; then
         }
         as_root=(sudo)
     fi
-    # The tests start their own nginx and etcd on their own ports: the packages' services are not wanted.
+    # The tests start their own nginx, etcd and Prometheus on their own ports: the packages' services are not wanted.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $policy >/dev/null

@@ -9,6 +9,7 @@ mod broadcast;
 mod cutter;
 pub mod demand;
 pub mod lag;
+mod missing;
 mod publisher;
 mod registry;
 mod state;

@@ -95,6 +95,8 @@ pub async fn run(settings: Local, log: LogSink) -> Result<(), Error> {
     let (ops_listener, ops_address) = listen_ops(settings.ops).await?;
     let token = token::TokenFile::create().map_err(Error::Token)?;
     let metrics = Metrics::new()?;
+    // There is nobody else who could.
+    metrics.leader.set(1.0);
 
     let machine = Machine::new(machine::Settings {
         program: settings.media_node,

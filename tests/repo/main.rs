@@ -4,6 +4,7 @@
 
 mod licences;
 mod manifests;
+mod monitoring;
 mod sources;
 mod words;
 

@@ -4,6 +4,7 @@
 //! wire      readers and writers of the formats on the wire, written apart from the server's: they check it
 //! bench     publish (a clip in real time, each picture stamped with its send time), load (N viewers that read the stamps)
 //! harness   nodes and local mode as processes, media programs, comparison of what came with what was sent
+//! monitoring  rules and dashboards as the chart ships them, and what their queries name
 //! browser   headless Chromium by WebDriver, and what the player page says of itself
 //! ```
 
@@ -12,5 +13,7 @@ pub mod wire;
 pub mod bench;
 
 pub mod harness;
+
+pub mod monitoring;
 
 pub mod browser;

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::cutter::Targets;
 use super::demand::{self, Demand, Unavailable};
+use super::missing::Missing;
 use super::publisher::Publisher;
 use super::state::now_ms;
 use super::stream::Stream;
@@ -79,6 +80,8 @@ struct Shared {
     limits: Limits,
     ids: AtomicU64,
     streams: Mutex<HashMap<StreamName, Stream>>,
+    /// Locked after `streams`, where both are.
+    missing: Mutex<Missing>,
     events: broadcast::Sender<HubEvent>,
     demands: Option<mpsc::Sender<Demand>>,
 }
@@ -99,6 +102,7 @@ impl Hub {
             limits,
             ids: AtomicU64::new(1),
             streams: Mutex::default(),
+            missing: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             demands,
         }))
@@ -107,6 +111,12 @@ impl Hub {
     /// Every stream, in no order.
     pub fn streams(&self) -> Vec<Stream> {
         self.lock().values().cloned().collect()
+    }
+
+    /// Streams whose publisher vanished without a goodbye, outstayed its grace, and has not come back for less than an hour;
+    /// in order of name, at most 200.
+    pub fn missing(&self) -> Vec<StreamName> {
+        self.lock_missing().names(Instant::now())
     }
 
     /// The stream of that name, if it is here.
@@ -173,6 +183,7 @@ impl Hub {
             return Err(full);
         };
         streams.insert(name.clone(), stream);
+        self.lock_missing().back(name);
         Ok(publisher)
     }
 
@@ -199,9 +210,16 @@ impl Hub {
         let mut streams = self.lock();
         if streams.get(stream.name()).is_some_and(|held| held.id() == stream.id()) {
             streams.remove(stream.name());
+            if reason == StreamEnd::PublisherLost {
+                self.lock_missing().lost(stream.name(), Instant::now());
+            }
             drop(streams);
             let _ = self.0.events.send(HubEvent::Down(stream.clone(), reason)); // as above
         }
+    }
+
+    fn lock_missing(&self) -> MutexGuard<'_, Missing> {
+        self.0.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<StreamName, Stream>> {

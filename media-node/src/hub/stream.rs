@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub source: StreamSource,
     /// A newcomer would be served at once.
     pub playable: bool,
+    /// Somebody feeds it; else it waits for its publisher, or its pull, to return.
+    pub attended: bool,
     /// Configurations.
     pub tracks: Arc<Tracks>,
     /// When it came up here.
@@ -99,6 +101,7 @@ impl Stream {
             epoch: state.epoch,
             source: state.source,
             playable: state.playable(),
+            attended: matches!(state.session, Session::Live { .. }),
             tracks: Arc::clone(&state.tracks),
             since: state.since,
             bitrate_bps: state.meter.bits_per_second(),

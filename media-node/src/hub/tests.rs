@@ -171,6 +171,20 @@ async fn a_track_that_a_returning_publisher_leaves_out_is_gone_at_a_key_frame() 
 }
 
 #[tokio::test]
+async fn a_stream_is_missing_after_its_publisher_vanished_and_not_after_a_goodbye() {
+    let hub = hub();
+    drop(publish(&hub));
+    let waits = hub.get(&name("cam")).unwrap().snapshot();
+    assert!(!waits.attended && hub.missing().is_empty(), "it is waited for");
+    hub.sweep(Instant::now() + GRACE);
+    assert_eq!(hub.missing(), [name("cam")]);
+    let back = publish(&hub);
+    assert!(back.stream().snapshot().attended && hub.missing().is_empty());
+    hub.end(back.stream(), StreamEnd::Unpublished);
+    assert!(hub.missing().is_empty());
+}
+
+#[tokio::test]
 async fn a_publisher_that_stays_away_ends_the_stream() {
     let hub = hub();
     let mut events = hub.events();

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use headwater_contract::StreamSource;
 use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::Ops;
-use crate::hub::Stream;
+use crate::hub::{Snapshot, Stream};
 use crate::meters::{Drop as Dropped, Protocol, Refusal};
 
 /// Streams that get labels of their own; the rest is `other`.
@@ -20,6 +21,9 @@ pub fn text(ops: &Ops) -> Result<String, prometheus::Error> {
     streams(ops, &page)?;
     TextEncoder::new().encode_to_string(&page.0.gather())
 }
+
+/// One number of a stream.
+type Figure = fn(&Snapshot) -> u64;
 
 struct Page(Registry);
 
@@ -121,37 +125,77 @@ fn streams(ops: &Ops, page: &Page) -> Result<(), prometheus::Error> {
     labelled(ops, page, "headwater_pull_up", help, up, f64::min)?;
     let mut held: Vec<_> = ops.hub.streams().iter().map(Stream::snapshot).collect();
     held.sort_by(|a, b| a.name.cmp(&b.name));
+    let published = held.iter().filter(|stream| stream.source == StreamSource::Publish);
+    let published = published.map(|stream| (stream.name.to_string(), f64::from(u8::from(stream.attended))));
+    let missing = ops.hub.missing().into_iter().map(|name| (name.to_string(), 0.0));
+    let help = "1 while a publisher feeds the stream, 0 while it is waited for and for an hour after it was lost; of the \
+        other streams the worst";
+    labelled(
+        ops,
+        page,
+        "headwater_stream_publisher",
+        help,
+        published.chain(missing),
+        f64::min,
+    )?;
     let lag = held
         .iter()
         .filter_map(|stream| Some((stream.name.to_string(), stream.lag_ms? as f64 / 1_000.0)));
     let help = "Age of a stream's newest frame by the origin's clock; of the other streams the worst";
-    labelled(ops, page, "headwater_edge_lag_seconds", help, lag, f64::max)
+    labelled(ops, page, "headwater_edge_lag_seconds", help, lag, f64::max)?;
+    let sums: [(&str, &str, Figure); 4] = [
+        ("headwater_stream_viewers", "Viewers of a stream", |stream| {
+            stream.viewers
+        }),
+        (
+            "headwater_stream_relays",
+            "Other nodes that pull a stream from here",
+            |stream| stream.relays,
+        ),
+        (
+            "headwater_stream_bits_per_second",
+            "Measured bit rate of a stream",
+            |stream| stream.bitrate_bps,
+        ),
+        (
+            "headwater_stream_lost_frames",
+            "Frames of a stream lost on the way here since it came up",
+            |stream| stream.lost_units,
+        ),
+    ];
+    for (name, help, figure) in sums {
+        let values = held
+            .iter()
+            .map(|stream| (stream.name.to_string(), figure(stream) as f64));
+        labelled(ops, page, name, help, values, std::ops::Add::add)?;
+    }
+    Ok(())
 }
 
-/// A gauge by stream; those beyond [`LABELLED`] share one, in which `worst` decides.
+/// A gauge by stream; those beyond [`LABELLED`] share one, into which `fold` puts them together.
 fn labelled(
     ops: &Ops,
     page: &Page,
     name: &str,
     help: &str,
     values: impl Iterator<Item = (String, f64)>,
-    worst: fn(f64, f64) -> f64,
+    fold: fn(f64, f64) -> f64,
 ) -> Result<(), prometheus::Error> {
     let gauges = GaugeVec::new(Opts::new(name, help), &["app", "stream"])?;
-    for (stream, value) in bounded(values, worst) {
+    for (stream, value) in bounded(values, fold) {
         let gauge: Gauge = gauges.with_label_values(&[ops.identity.app.as_str(), &stream]);
         gauge.set(value);
     }
     page.put(gauges)
 }
 
-fn bounded(values: impl Iterator<Item = (String, f64)>, worst: fn(f64, f64) -> f64) -> BTreeMap<String, f64> {
+fn bounded(values: impl Iterator<Item = (String, f64)>, fold: fn(f64, f64) -> f64) -> BTreeMap<String, f64> {
     let mut bounded = BTreeMap::new();
     for (index, (stream, value)) in values.enumerate() {
         let label = if index < LABELLED { stream } else { "other".to_owned() };
         bounded
             .entry(label)
-            .and_modify(|held| *held = worst(*held, value))
+            .and_modify(|held| *held = fold(*held, value))
             .or_insert(value);
     }
     bounded
@@ -168,5 +212,11 @@ mod tests {
         assert_eq!(bounded.len(), LABELLED + 1);
         assert_eq!(bounded["cam0199"], 199.0);
         assert_eq!(bounded["other"], 999.0);
+    }
+
+    #[test]
+    fn the_figures_of_the_rest_are_summed() {
+        let values = (0..LABELLED + 3).map(|number| (format!("cam{number:04}"), 2.0));
+        assert_eq!(super::bounded(values, std::ops::Add::add)["other"], 6.0);
     }
 }

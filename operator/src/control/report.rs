@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus::GaugeVec;
+
 use super::{Control, Now};
+use crate::api::edge_pool::ReplicationMode;
 use crate::autoscaling::verdict::Verdict;
-use crate::fleet::document::{self, Fleet, Target};
+use crate::fleet::ResourceId;
+use crate::fleet::document::{self, EdgeEntry, Fleet, PoolEntry, Target};
 use crate::fleet::figures::totals;
-use crate::fleet::{ResourceId, ResourceKind};
-use crate::metrics::Metrics;
+use crate::fleet::ResourceKind;
+use crate::metrics::PoolGauges;
 use crate::platform::{Happening, HappeningReason, Platform, Wishes};
 use crate::replication;
 use crate::validate::Scaling;
@@ -55,12 +59,47 @@ pub struct PoolReport {
     pub capacity_bps: Option<u64>,
     /// Edges at least and at most; none without autoscaling.
     pub bounds: Option<(u32, u32)>,
+    /// Edges are added above this utilisation; none without autoscaling.
+    pub scale_out_percent: Option<u32>,
+    /// Streams are pulled when somebody asks, not beforehand.
+    pub on_demand: bool,
     /// Nodes that a newer control plane has taken over.
     pub superseded: u32,
     /// Streams that every edge should carry.
     pub planned_streams: usize,
     /// A pull that does not work, in a person's words.
     pub failing_pull: Option<String>,
+}
+
+impl PoolReport {
+    /// Ready edges of the pool that do not carry every stream yet that they were given beforehand.
+    pub fn behind(&self, entry: &PoolEntry) -> usize {
+        if self.on_demand {
+            return 0;
+        }
+        let lacks = |edge: &&EdgeEntry| edge.ready && edge.streams.len() < self.planned_streams;
+        entry.edges.iter().filter(lacks).count()
+    }
+
+    /// False while edges lack streams, or nothing new can reach them since their origin is not heard.
+    pub fn replicates(&self, entry: &PoolEntry) -> bool {
+        let unheard = match self.replication {
+            Some(
+                replication::Verdict::UpstreamUnheard
+                | replication::Verdict::UpstreamSilent
+                | replication::Verdict::UpstreamNotFound
+                | replication::Verdict::UpstreamCycle,
+            ) => true,
+            Some(
+                replication::Verdict::Replicating
+                | replication::Verdict::TooManyStreams
+                | replication::Verdict::UpstreamSuspended
+                | replication::Verdict::Suspended,
+            )
+            | None => false,
+        };
+        !unheard && self.behind(entry) == 0
+    }
 }
 
 /// Longest time that a change waits for its report.
@@ -126,6 +165,8 @@ impl<P: Platform> Control<P> {
                 replication: self.plan.pools.get(id).map(|plan| plan.verdict),
                 capacity_bps: auto.map(|auto| auto.capacity_bps),
                 bounds: auto.map(|auto| (auto.min_replicas, auto.max_replicas)),
+                scale_out_percent: auto.map(|auto| auto.scale_out_percent),
+                on_demand: spec.replication.mode == ReplicationMode::OnDemand,
                 superseded: u32::try_from(superseded).unwrap_or(u32::MAX),
                 planned_streams: self.plan.pools.get(id).map_or(0, |plan| plan.streams.len()),
                 failing_pull: self.failing_pull(id, now),
@@ -206,41 +247,80 @@ impl<P: Platform> Control<P> {
     }
 
     fn metrics_of(&self, snapshot: &Snapshot, now: Now) {
-        let metrics: &Metrics = &self.metrics;
+        let gauges: &PoolGauges = &self.metrics.pools;
         // Pools that are gone must not stand there for ever.
-        for id in self
-            .snapshot
-            .borrow()
-            .pools
-            .keys()
-            .filter(|id| !snapshot.pools.contains_key(id))
-        {
-            metrics.forget_pool(&id.namespace, &id.name);
+        let before = self.snapshot.borrow();
+        for id in before.pools.keys().filter(|id| !snapshot.pools.contains_key(id)) {
+            gauges.forget(&id.namespace, &id.name);
         }
         for pool in &snapshot.fleet.pools {
-            let id = ResourceId {
-                namespace: pool.namespace.clone(),
-                kind: ResourceKind::EdgePool,
-                name: pool.name.clone(),
-            };
+            let id = ResourceId::pool(&pool.namespace, &pool.name);
             let names = [pool.namespace.as_str(), pool.name.as_str()];
-            for (state, count) in [
-                ("desired", pool.desired),
-                ("ready", pool.ready),
-                ("draining", pool.draining),
-            ] {
-                metrics
-                    .replicas
-                    .with_label_values(&[names[0], names[1], state])
-                    .set(f64::from(count));
-            }
+            let set = |gauge: &GaugeVec, value: f64| gauge.with_label_values(&names).set(value);
             let totals = totals(&self.map, &id, now.monotonic);
-            metrics.outbound.with_label_values(&names).set(totals.sent_bps as f64);
-            metrics.viewers.with_label_values(&names).set(totals.viewers as f64);
-            metrics
-                .utilization
-                .with_label_values(&names)
-                .set(pool.utilization_percent / 100.0);
+            set(&gauges.outbound, totals.sent_bps as f64);
+            set(&gauges.viewers, totals.viewers as f64);
+            set(&gauges.utilization, pool.utilization_percent / 100.0);
+            let report = snapshot.pools.get(&id);
+            let behind = report.map_or(0, |report| report.behind(pool));
+            let replicates = report.is_none_or(|report| report.replicates(pool));
+            set(&gauges.replicating, f64::from(u8::from(replicates)));
+            for (state, count) in [
+                ("desired", f64::from(pool.desired)),
+                ("ready", f64::from(pool.ready)),
+                ("draining", f64::from(pool.draining)),
+                ("behind", behind as f64),
+            ] {
+                let gauge = gauges.replicas.with_label_values(&[names[0], names[1], state]);
+                gauge.set(count);
+            }
+            match report.and_then(|report| Some((report.bounds?, report.capacity_bps?, report.scale_out_percent?))) {
+                Some(((min, max), capacity, scale_out)) => {
+                    set(&gauges.min_replicas, f64::from(min));
+                    set(&gauges.max_replicas, f64::from(max));
+                    set(&gauges.edge_capacity, capacity as f64);
+                    set(&gauges.scale_out_ratio, f64::from(scale_out) / 100.0);
+                }
+                None => gauges.forget_scaling(&pool.namespace, &pool.name),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edge(ready: bool, streams: &[&str]) -> EdgeEntry {
+        EdgeEntry {
+            ready,
+            streams: streams.iter().map(|name| format!("live/{name}")).collect(),
+            ..EdgeEntry::default()
+        }
+    }
+
+    #[test]
+    fn a_pool_replicates_while_its_origin_is_heard_and_its_ready_edges_carry_all() {
+        let entry = PoolEntry {
+            edges: vec![edge(true, &["a", "b"]), edge(true, &["a"]), edge(false, &[])],
+            ..PoolEntry::default()
+        };
+        let report = |verdict, planned_streams, on_demand| PoolReport {
+            replication: Some(verdict),
+            planned_streams,
+            on_demand,
+            ..PoolReport::default()
+        };
+        let (fine, silent) = (replication::Verdict::Replicating, replication::Verdict::UpstreamSilent);
+        for (report, behind, replicates) in [
+            (report(fine, 1, false), 0, true),
+            (report(fine, 2, false), 1, false),
+            (report(fine, 2, true), 0, true),
+            (report(silent, 1, false), 0, false),
+            (report(replication::Verdict::Suspended, 0, false), 0, true),
+        ] {
+            let told = (report.behind(&entry), report.replicates(&entry));
+            assert_eq!(told, (behind, replicates), "{report:?}");
         }
     }
 }

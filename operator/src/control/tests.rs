@@ -302,6 +302,11 @@ async fn a_published_stream_goes_to_every_edge_and_its_end_too() {
         })
         .await;
     assert_eq!(running.metrics.replication_seconds.get_sample_count(), 1);
+    let text = running.metrics.text().unwrap();
+    assert!(
+        text.contains(r#"headwater_edgepool_replicating{namespace="default",pool="web"} 1"#),
+        "{text}"
+    );
     origin.say(Event::StreamDown(StreamDown {
         name: "cam1".into(),
         epoch: 9,
@@ -425,6 +430,25 @@ async fn a_changed_manifest_takes_effect_at_once() {
         !text.contains("headwater_edgepool_viewers{"),
         "a pool that is gone has no figures"
     );
+}
+
+#[tokio::test]
+async fn bounds_and_capacity_of_a_pool_are_told_while_it_scales_by_itself() {
+    let mut running = run(wishes(AUTO));
+    running.until(ready(2)).await;
+    let text = running.metrics.text().unwrap();
+    for line in [
+        "headwater_edgepool_min_replicas{namespace=\"default\",pool=\"web\"} 2",
+        "headwater_edgepool_max_replicas{namespace=\"default\",pool=\"web\"} 5",
+        "headwater_edgepool_edge_capacity_bits_per_second{namespace=\"default\",pool=\"web\"} 10000000",
+        "headwater_edgepool_scale_out_ratio{namespace=\"default\",pool=\"web\"} 0.7",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    running.wishes.send_replace(wishes("  replicas: 3"));
+    running.until(ready(3)).await;
+    let text = running.metrics.text().unwrap();
+    assert!(!text.contains("headwater_edgepool_max_replicas{"), "{text}");
 }
 
 /// The edge that was heard last was told the streams of the others before its own were known, and ended the rest.

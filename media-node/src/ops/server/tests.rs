@@ -356,6 +356,8 @@ async fn metrics_name_what_the_design_promises() {
         "headwater_pull_up{app=\"live\",stream=\"a\"} 0",
         "headwater_pull_reconnects_total 0",
         "headwater_edge_lag_seconds{app=\"live\",stream=\"cam\"} 0",
+        "headwater_stream_publisher{app=\"live\",stream=\"cam\"} 1",
+        "headwater_stream_viewers{app=\"live\",stream=\"cam\"} 0",
     ] {
         assert!(text.contains(line), "{line} in\n{text}");
     }

@@ -312,11 +312,7 @@ fn replicating(facts: &Facts<'_>) -> Finding {
         let message = "there are more streams than an edge is given beforehand; the rest is pulled when somebody asks";
         return finding(true, Reason::OnDemand, message.into());
     }
-    let behind = entry
-        .edges
-        .iter()
-        .filter(|edge| edge.ready && edge.streams.len() < report.planned_streams);
-    match behind.count() {
+    match report.behind(entry) {
         0 => finding(true, Reason::InStep, "every edge carries every stream".into()),
         behind => finding(
             false,
