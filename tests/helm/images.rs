@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(20);
 const USER: &str = "65532:65532";
+/// Where `chroot` is; nothing else of the environment is handed on.
+const SEARCH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where this process may not change its root directory, says so loudly and returns false.
 fn may_change_root() -> bool {
@@ -50,6 +52,7 @@ fn run(image: &Path, args: &[&str]) -> Output {
         .args(command)
         .args(args)
         .env_clear()
+        .env("PATH", SEARCH)
         .output()
         .unwrap()
 }
@@ -132,7 +135,7 @@ async fn a_media_node_serves_as_process_1_and_ends_at_sigterm() {
     let mut first = First(
         first
             .env_clear()
-            .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("PATH", SEARCH)
             .spawn()
             .unwrap(),
     );
