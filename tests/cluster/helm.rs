@@ -184,7 +184,7 @@ fn next_version(folder: &Path) -> PathBuf {
     std::fs::write(file, changed).unwrap();
     let file = chart.join("Chart.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(file, text.replacen("\nversion: ", "\nversion: 99.", 1)).unwrap();
+    std::fs::write(file, text.replacen("\nversion: 0.", "\nversion: 99.", 1)).unwrap();
     chart
 }
 

@@ -44,7 +44,8 @@ def answer(request):
         if do == "install":
             return cluster.install(chart, name, values(request), namespace=namespace, timeout=60)
         if do == "upgrade":
-            return cluster.upgrade(chart, name, values(request), namespace=namespace, timeout=60)
+            # As `--reset-values`: without any, Helm takes those of the release that there is.
+            return cluster.upgrade(chart, name, values(request), namespace=namespace, timeout=60, reset_values=True)
         if do == "uninstall":
             return cluster.uninstall(name, timeout=60)
     raise ValueError(f"there is no such thing to do: {do}")

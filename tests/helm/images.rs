@@ -132,13 +132,7 @@ async fn a_media_node_serves_as_process_1_and_ends_at_sigterm() {
     ] {
         first.args([flag, address]);
     }
-    let mut first = First(
-        first
-            .env_clear()
-            .env("PATH", SEARCH)
-            .spawn()
-            .unwrap(),
-    );
+    let mut first = First(first.env_clear().env("PATH", SEARCH).spawn().unwrap());
     let deadline = Instant::now() + LONG;
     let alive = format!("http://{ops}/livez");
     while !http::get(&alive).await.is_ok_and(|answer| answer.status.is_success()) {
