@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod annotations;
+mod fleet;
 mod images;
 mod refusals;
 mod rendered;
