@@ -2,13 +2,18 @@
 
 ARGS ?=
 CARGO ?= cargo
+# Of images: where they go, their tag, and whether they are pushed.
+REGISTRY ?=
+PUSH ?=
+VERSION ?= $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+, := ,
 # Every build selects the whole workspace: another selection has other features and builds all dependencies again.
 # Tests of e2e in which time matters run one at a time.
 TIMED = $(filter-out repo node,$(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/main.rs)))))
 TIMED := $(filter-out bench,$(TIMED))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check bench long
+.PHONY: help demo setup test check images bench long
 
 help: ## list the recipes
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -34,6 +39,12 @@ test: setup ## install what is missing, then run every test
 	$(CARGO) test --locked --workspace --test size -- --test-threads=1 --nocapture
 	$(CARGO) test --locked --workspace --test node -- --test-threads=1 --nocapture cost::
 	$(foreach suite,$(TIMED),$(CARGO) test --locked --workspace --test $(suite) -- --test-threads=1 --nocapture &&) true
+
+images: ## build both images for this machine; with PUSH=1 REGISTRY=… for amd64 and arm64, and push them
+	$(foreach image,operator media-node,docker buildx build --file $(image)/Dockerfile \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
+	  $(if $(PUSH),--platform linux/amd64$(,)linux/arm64 --push,--load) \
+	  --tag $(if $(REGISTRY),$(REGISTRY)/)headwater/$(image):$(VERSION) . &&) true
 
 bench: ## measure one node with viewers of each protocol; with ARGS='load …' or ARGS='publish …' run that tool alone
 	$(CARGO) build --locked --release -p e2e --bin bench $(if $(ARGS),,-p media-node --bin media-node)

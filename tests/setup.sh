@@ -83,4 +83,13 @@ else
     echo "setup: ffmpeg with Enhanced RTMP is there"
 fi
 
+# Helm as a library, for the chart's tests.
+if ! "$venv/bin/python" -m pip show --quiet helm-python-sdk 2>/dev/null; then
+    echo "setup: fetching Helm into $venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check helm-python-sdk==0.2.2 ||
+        echo "setup: WARNING: there is no Helm for this machine: the chart's tests will be skipped" >&2
+else
+    echo "setup: Helm is there"
+fi
+
 tests/media/make-fixtures.sh

@@ -4,6 +4,7 @@
 
 mod definitions;
 mod faults;
+mod helm;
 mod pods;
 mod replication;
 mod rights;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         scaling::cases(),
         faults::cases(),
         rights::cases(),
+        helm::cases(),
     ];
     suite::main("cluster", modules.into_iter().flatten().collect())
 }

@@ -8,6 +8,7 @@
 
 pub mod cluster;
 pub mod frames;
+pub mod helm;
 pub mod http;
 pub mod local;
 pub mod media;
