@@ -97,7 +97,7 @@ function poolCard() {
       bar.element.hidden = !against;
       const text = against ? `${mbps(against.sent)} of ${mbps(against.capacity)}` : mbps(entry.outboundMbps);
       if (against) bar.set({ ...tone(against), percent: against.percent, text, threshold: against.mark });
-      const share = against ? `, ${Math.round(against.percent)} %` : "";
+      const share = against ? `, ${Math.round(against.percent)}\u00a0%` : "";
       say(sent, `${plural(entry.viewers, "viewer")} · ${text}${share}`);
       open.hidden = !entry.http;
       mark(open, "href", entry.http ? `http://${entry.http}/` : null);

@@ -60,7 +60,9 @@ export function lanes(fleet, events, now, most = 6) {
   const recent = events.filter((event) => place(Date.parse(event.at), now) > 0);
   const of = (kind, entry) => recent.filter((event) => event.kind === kind && (!entry || same(event, entry)));
   const marks = (list) => list.map((event) => ({ event, at: Date.parse(event.at), shape: shape(event) }));
-  const pools = fleet.pools.slice(0, most).map((pool) => ({ pool, marks: marks(of("EdgePool", pool)) }));
+  // Nodes that come are seen in the steps; their marks would hide those of the scale events.
+  const told = (list) => marks(list).filter((mark) => mark.shape !== "start");
+  const pools = fleet.pools.slice(0, most).map((pool) => ({ pool, marks: told(of("EdgePool", pool)) }));
   return [{ pool: null, marks: marks(of("StreamOrigin")) }, ...pools];
 }
 
