@@ -103,7 +103,11 @@ async fn the_console_shows_a_fleet_its_viewers_as_they_come_and_an_edge_that_dra
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "makes pictures and judges none; docs/console.png is one of them"]
 async fn the_console_is_photographed() -> Result<()> {
-    let local = Local::start(&manifest(3), &["--sample"]).await?;
+    let scaled = |least: u32, most: u32| {
+        let rule = format!("autoscaling: {{minReplicas: {least}, maxReplicas: {most}, capacityMbps: 8}}");
+        manifest(0).replace("replicas: 0", &rule)
+    };
+    let local = Local::start(&scaled(3, 5), &["--sample"]).await?;
     let edges = edges(&local).await?;
     let loads: Result<Vec<Load>> = edges
         .iter()
@@ -121,7 +125,7 @@ async fn the_console_is_photographed() -> Result<()> {
             SOON,
         )
         .await?;
-    std::fs::write(&local.manifest, manifest(2))?;
+    std::fs::write(&local.manifest, scaled(2, 2))?;
     browser
         .wait_until("document.querySelector('[data-edge] .left:not([hidden])')", LONG)
         .await?;

@@ -36,14 +36,14 @@ export function drawStrip(parent, fleet, events, samples, now, many) {
     const top = index === 0 ? 0 : FIRST + (index - 1) * LANE;
     if (row.pool) drawPool(picture, row, top, { events, samples, now, x, many });
     else picture.append(svg("text", { x: LEFT, y: top + 11, class: "name" }, "streams and origins"));
-    for (const entry of row.marks) picture.append(drawMark(entry, x, top + (row.pool ? 26 : 18)));
+    for (const entry of row.marks) picture.append(drawMark(entry, { x, now }, top + (row.pool ? 26 : 18)));
   });
   parent.replaceChildren(picture);
 }
 
-function drawMark({ event, at, shape: kind }, x, y) {
+function drawMark({ event, at, shape: kind }, { x, now }, y) {
   const group = svg("g", { class: `mark ${kind}`, transform: `translate(${x(at).toFixed(1)} ${y})` }, svg("path", { d: PATHS[kind] }));
-  if (event.edges) group.append(svg("text", { y: -9, "text-anchor": "middle" }, `${event.edges.from}→${event.edges.to}`));
+  if (event.edges) group.append(svg("text", { y: -9, "text-anchor": place(at, now) > 0.95 ? "end" : "middle" }, `${event.edges.from}→${event.edges.to}`));
   return group;
 }
 
