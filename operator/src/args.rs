@@ -80,7 +80,7 @@ pub struct LocalArgs {
     /// Takes in nodes that run already: a JSON list of {role, resource, ops, rtmp, http, tokenFile}; they are never ended
     #[arg(long, env = "HEADWATER_ATTACH", value_name = "FILE")]
     pub attach: Option<PathBuf>,
-    /// Health, metrics, /api/v1/fleet and /api/v1/targets
+    /// The console, health, metrics, /api/v1/fleet, /api/v1/events and /api/v1/targets
     #[arg(long, env = "HEADWATER_OPS_LISTEN", default_value = OPS_LISTEN, value_name = "ADDR")]
     pub ops_listen: SocketAddr,
     /// The media-node program [default: the one beside this program]
@@ -94,7 +94,7 @@ pub struct OperatorArgs {
     /// Looks after the resources of this namespace only [default: all namespaces]
     #[arg(long, env = "HEADWATER_NAMESPACE", value_name = "NAMESPACE")]
     pub namespace: Option<String>,
-    /// Health, metrics, /api/v1/fleet and /api/v1/targets
+    /// The console, health, metrics, /api/v1/fleet, /api/v1/events and /api/v1/targets
     #[arg(long, env = "HEADWATER_OPS_LISTEN", default_value = "[::]:9090", value_name = "ADDR")]
     pub ops_listen: SocketAddr,
     /// Image of the media nodes

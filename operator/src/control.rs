@@ -29,6 +29,7 @@ use tracing::{info, warn};
 use crate::fleet::link::{Link, LinkSettings, Notice};
 use crate::fleet::map::{Change, FleetMap};
 use crate::fleet::{Addresses, NodeId, ResourceId, ResourceKind};
+use crate::history::{About, History, NodeReason};
 use crate::metrics::Metrics;
 use crate::platform::{Happening, HappeningReason, Platform, Wishes};
 use crate::replication;
@@ -106,6 +107,8 @@ pub struct Control<P> {
     /// When this control plane began.
     began: Timestamp,
     reporting: Reporting,
+    /// What people who look are shown.
+    history: History,
 }
 
 impl<P: Platform> Control<P> {
@@ -130,7 +133,14 @@ impl<P: Platform> Control<P> {
             learning: Learning::default(),
             began: Timestamp::now(),
             reporting: Reporting::default(),
+            history: History::default(),
         }
+    }
+
+    /// The same loop, which keeps what happens there.
+    pub fn keeping(mut self, history: History) -> Self {
+        self.history = history;
+        self
     }
 
     /// What the loop last reported, at each change and each second.
@@ -201,6 +211,7 @@ impl<P: Platform> Control<P> {
         self.follow(now);
         for id in self.map.silent(now.monotonic) {
             warn!(node = id.name, resource = %id.resource, "a node is silent");
+            self.history.node(&id, NodeReason::NodeSilent, now.wall);
         }
         self.map.expire(now.monotonic);
         self.scale(wishes, now).await;
@@ -340,28 +351,37 @@ impl<P: Platform> Control<P> {
                 self.replicated
                     .published(id.resource.clone(), stream.clone(), *epoch, now.monotonic);
                 info!(event = "StreamPublished", %resource, stream, "a stream was published");
-                self.platform.tell(Happening {
-                    resource: resource.clone(),
-                    reason: HappeningReason::StreamPublished,
-                    note: format!("stream {stream} is live"),
-                });
+                let note = format!("stream {stream} is live");
+                self.announce(resource, HappeningReason::StreamPublished, note, About::default(), now);
             }
             Change::StreamDown { stream, reason } if origin => {
                 info!(event = "StreamEnded", %resource, stream, ?reason, "a stream ended");
                 let why = reason.map(|reason| format!(": {reason:?}")).unwrap_or_default();
-                self.platform.tell(Happening {
-                    resource: resource.clone(),
-                    reason: HappeningReason::StreamEnded,
-                    note: format!("stream {stream} has ended{why}"),
-                });
+                let note = format!("stream {stream} has ended{why}");
+                self.announce(resource, HappeningReason::StreamEnded, note, About::default(), now);
             }
             Change::Readiness { ready, draining } => {
                 info!(node, %resource, ready, draining, "a node's readiness changed");
             }
-            Change::Restarted => info!(node, %resource, "a node started anew"),
-            Change::Joined => info!(node, %resource, "a node joined"),
-            Change::Returned | Change::StreamUp { .. } | Change::StreamDown { .. } => {}
+            Change::Restarted => {
+                info!(node, %resource, "a node started anew");
+                self.history.node(id, NodeReason::NodeRestarted, now.wall);
+            }
+            Change::Joined => {
+                info!(node, %resource, "a node joined");
+                self.history.node(id, NodeReason::NodeJoined, now.wall);
+            }
+            Change::Returned => self.history.node(id, NodeReason::NodeReturned, now.wall),
+            Change::StreamUp { .. } | Change::StreamDown { .. } => {}
         }
+    }
+
+    /// Tells people, and keeps it for those who look later. The caller has logged it.
+    fn announce(&self, resource: &ResourceId, reason: HappeningReason, note: String, about: About, now: Now) {
+        let resource = resource.clone();
+        let happening = Happening { resource, reason, note };
+        self.history.happened(&happening, about, now.wall);
+        self.platform.tell(happening);
     }
 
     fn failed(&self, error: &crate::platform::Error) {

@@ -40,6 +40,7 @@ use tracing::{info, warn};
 
 use crate::control::{self, Control, Snapshot};
 use crate::ending::Ending;
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::platform::Wishes;
@@ -95,10 +96,12 @@ pub async fn run(settings: Operator) -> Result<(), Error> {
     // The ops port first: whoever stands by is alive too.
     let (snapshots, seen) = watch::channel(Arc::<Snapshot>::default());
     let (stands_by, standing_by) = watch::channel(true);
+    let history = History::default();
     let ops = Ops {
         snapshots: seen,
         manifest_error: watch::channel(None).1,
         standing_by,
+        history: history.clone(),
         metrics: metrics.clone(),
     };
     let ops = tokio::spawn(ops.serve(listener, stop.child_token()));
@@ -132,6 +135,7 @@ pub async fn run(settings: Operator) -> Result<(), Error> {
         fence: Some(fence.clone()),
         snapshots,
         stands_by,
+        history,
     };
     let deposed = async {
         tokio::select! {
@@ -182,6 +186,7 @@ struct Reign {
     fence: Option<Fence>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     stands_by: watch::Sender<bool>,
+    history: History,
 }
 
 impl Reign {
@@ -223,7 +228,7 @@ impl Reign {
             term,
             longest_wait: LONGEST_WAIT,
         };
-        let control = Control::new(to_nodes, cluster, self.metrics.clone());
+        let control = Control::new(to_nodes, cluster, self.metrics.clone()).keeping(self.history.clone());
         tasks.spawn(relay(control.snapshots(), self.snapshots, self.stands_by));
         let context = Arc::new(Context::new(
             stores,
@@ -231,7 +236,7 @@ impl Reign {
             Writer::new(self.client, self.fence),
             self.settings.surroundings,
             control.snapshots(),
-            happenings,
+            events::Teller::new(happenings, self.history),
             self.metrics,
         ));
         let (marks, stopping) = (told.marks, stop.clone());

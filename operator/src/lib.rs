@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! manifests ─▶ api ─▶ validate ─▶ Wishes ──▶ control ──▶ platform: local (this machine) or Kubernetes
-//!                                            ▲  │ └────▶ ops: health, metrics, the fleet as JSON
+//!                                            ▲  │ └────▶ ops: health, metrics, the fleet as JSON and as a page
 //! media nodes ─events─▶ fleet::link ─▶ fleet::map  └─▶ fleet::link ─commands─▶ media nodes
 //!                                       └─▶ replication, autoscaling (pure)
 //! ```
@@ -11,6 +11,7 @@ pub mod args;
 pub mod settings;
 pub mod telemetry;
 
+mod console;
 mod ending;
 
 pub mod api;
@@ -24,6 +25,7 @@ pub mod replication;
 pub mod autoscaling;
 
 pub mod control;
+pub mod history;
 pub mod metrics;
 pub mod platform;
 

@@ -31,6 +31,7 @@ use tracing::{info, warn};
 use crate::control::{self, Control, Snapshot};
 use crate::ending::Ending;
 use crate::fleet::NodeId;
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::platform::Wishes;
@@ -109,7 +110,8 @@ pub async fn run(settings: Local, log: LogSink) -> Result<(), Error> {
         term: settings.term,
         longest_wait: LONGEST_WAIT,
     };
-    let control = Control::new(to_nodes, machine, metrics.clone());
+    let history = History::default();
+    let control = Control::new(to_nodes, machine, metrics.clone()).keeping(history.clone());
     let (snapshots, wishes, problem) = (control.snapshots(), reload.wishes(), reload.problem());
 
     // From the inside out: who reads the reports stands before the first one is made.
@@ -118,6 +120,7 @@ pub async fn run(settings: Local, log: LogSink) -> Result<(), Error> {
         snapshots: snapshots.clone(),
         manifest_error: problem.clone(),
         standing_by: watch::channel(false).1,
+        history,
         metrics,
     };
     let ops = tokio::spawn(ops.serve(ops_listener, stop.child_token()));

@@ -1,22 +1,25 @@
-//! The operator's ops port: `/livez`, `/readyz`, `/metrics`, `/api/v1/fleet`, `/api/v1/targets`. Read-only; it serves what the
-//! control loop last reported and computes nothing.
+//! The operator's ops port: the console, `/livez`, `/readyz`, `/metrics`, `/api/v1/fleet`, `/api/v1/events`, `/api/v1/targets`.
+//! Read-only; it serves what the control loop last reported and computes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::console;
 use crate::control::Snapshot;
 use crate::fleet::document::Fleet;
+use crate::history::{Entry, History, KEPT};
 use crate::metrics::Metrics;
 
 /// A control loop that has reported nothing for this long hangs.
@@ -31,6 +34,8 @@ pub struct Ops {
     pub manifest_error: watch::Receiver<Option<String>>,
     /// True while another operator leads: there is nothing to report, and all is well.
     pub standing_by: watch::Receiver<bool>,
+    /// What happened.
+    pub history: History,
     /// The metrics.
     pub metrics: Metrics,
 }
@@ -43,16 +48,44 @@ struct FleetAnswer<'a> {
     fleet: &'a Fleet,
     /// Null while the manifests on disk are those in force.
     manifest_error: Option<String>,
+    /// Another operator leads: this one knows of no fleet.
+    standing_by: bool,
+    /// Nodes that ran before this operator are still waited for.
+    learning: bool,
+    /// This machine's clock, for times that are still to come.
+    now: Timestamp,
+    /// The operator's version.
+    version: &'static str,
+}
+
+/// The query of `/api/v1/events`.
+#[derive(Deserialize)]
+struct After {
+    /// Only those with a higher id.
+    #[serde(default)]
+    after: i64,
+}
+
+/// The document of `/api/v1/events`.
+#[derive(Serialize)]
+struct EventsAnswer {
+    /// The newest last.
+    events: Vec<Entry>,
+    /// So many are kept at most.
+    kept: usize,
 }
 
 impl Ops {
     /// Serves until `stop`.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let router = Router::new()
+            .route("/", get(page))
+            .route("/console/{file}", get(page_file))
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .route("/api/v1/fleet", get(fleet))
+            .route("/api/v1/events", get(events))
             .route("/api/v1/targets", get(targets))
             .fallback(not_found)
             .with_state(self);
@@ -116,8 +149,28 @@ async fn fleet(State(ops): State<Ops>) -> Response {
     let answer = FleetAnswer {
         fleet: &snapshot.fleet,
         manifest_error,
+        standing_by: snapshot.at.is_none() && *ops.standing_by.borrow(),
+        learning: snapshot.learning,
+        now: Timestamp::now(),
+        version: env!("CARGO_PKG_VERSION"),
     };
     Json(answer).into_response()
+}
+
+async fn events(State(ops): State<Ops>, Query(query): Query<After>) -> Response {
+    let events = ops.history.after(query.after);
+    Json(EventsAnswer { events, kept: KEPT }).into_response()
+}
+
+async fn page(headers: HeaderMap) -> Response {
+    console::document(&headers)
+}
+
+async fn page_file(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    match console::file(&name, &headers) {
+        Some(response) => response,
+        None => not_found().await,
+    }
 }
 
 async fn targets(State(ops): State<Ops>) -> Response {
@@ -129,102 +182,10 @@ async fn targets(State(ops): State<Ops>) -> Response {
 }
 
 async fn not_found() -> Response {
-    let known = "not found; there are /livez, /readyz, /metrics, /api/v1/fleet and /api/v1/targets\n";
+    let known = "not found; there are / (the console), /livez, /readyz, /metrics, /api/v1/fleet, /api/v1/events and \
+                 /api/v1/targets\n";
     (StatusCode::NOT_FOUND, known).into_response()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use axum::body::Body;
-    use axum::http::Request;
-    use http_body_util::BodyExt;
-    use hyper_util::client::legacy::Client;
-    use hyper_util::rt::TokioExecutor;
-
-    use super::*;
-    use crate::fleet::document::{PoolEntry, Target};
-
-    struct Served {
-        base: String,
-        snapshots: watch::Sender<Arc<Snapshot>>,
-        problem: watch::Sender<Option<String>>,
-        stop: CancellationToken,
-        task: tokio::task::JoinHandle<()>,
-    }
-
-    async fn served() -> Served {
-        let (snapshots, seen) = watch::channel(Arc::default());
-        let (problem, problem_seen) = watch::channel(None);
-        let ops = Ops {
-            snapshots: seen,
-            manifest_error: problem_seen,
-            standing_by: watch::channel(false).1,
-            metrics: Metrics::new().unwrap(),
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(ops.serve(listener, stop.clone()));
-        Served {
-            base,
-            snapshots,
-            problem,
-            stop,
-            task,
-        }
-    }
-
-    impl Served {
-        async fn get(&self, path: &str) -> (u16, String) {
-            let client = Client::builder(TokioExecutor::new()).build_http();
-            let request = Request::get(format!("{}{path}", self.base))
-                .body(Body::empty())
-                .unwrap();
-            let response = client.request(request).await.unwrap();
-            let status = response.status().as_u16();
-            let body = response.into_body().collect().await.unwrap().to_bytes();
-            (status, String::from_utf8(body.to_vec()).unwrap())
-        }
-    }
-
-    #[tokio::test]
-    async fn every_path_answers_and_readiness_waits_for_the_first_report() {
-        let served = served().await;
-        assert_eq!(served.get("/livez").await.0, 200);
-        assert_eq!(served.get("/readyz").await.0, 503);
-        served.snapshots.send_replace(Arc::new(Snapshot {
-            at: Some(Instant::now()),
-            fleet: Fleet {
-                pools: vec![PoolEntry {
-                    name: "web".into(),
-                    ..Default::default()
-                }],
-                ..Default::default()
-            },
-            targets: Arc::new(vec![Target {
-                targets: vec!["127.0.0.1:1".into()],
-                labels: Default::default(),
-            }]),
-            ..Default::default()
-        }));
-        assert_eq!(served.get("/readyz").await.0, 200);
-        served.problem.send_replace(Some("spec.replica is unknown".into()));
-        let fleet: serde_json::Value = serde_json::from_str(&served.get("/api/v1/fleet").await.1).unwrap();
-        assert_eq!(fleet["pools"][0]["name"], "web");
-        assert_eq!(fleet["manifestError"], "spec.replica is unknown");
-        let targets: serde_json::Value = serde_json::from_str(&served.get("/api/v1/targets").await.1).unwrap();
-        assert_eq!(targets[0]["targets"][0], "127.0.0.1:1");
-        assert!(
-            served
-                .get("/metrics")
-                .await
-                .1
-                .contains("# TYPE headwater_reconcile_seconds histogram")
-        );
-        assert_eq!(served.get("/fleet").await.0, 404);
-        served.stop.cancel();
-        served.task.await.unwrap();
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Runs `*.test.js`, the tests of the player's pure modules, in Chromium: on a fresh machine there is no other JavaScript.
+//! Runs `*.test.js`, the tests of the pure modules of the player and the console, in Chromium: on a fresh machine there is no other JavaScript.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,9 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-const SUITES: [&str; 3] = ["boxes", "pace", "splice"];
+const SUITES: [&str; 4] = ["boxes", "console", "pace", "splice"];
 
-/// `/play/{file}` from the page's folder, `/tests/{file}` from this one, an empty document elsewhere.
+/// `/play/{file}` and `/console/{file}` from the pages' folders, `/tests/{file}` from this one, an empty document elsewhere.
 async fn serve_files() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -34,6 +34,7 @@ fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let file: Option<PathBuf> = match path.rsplit_once('/') {
         Some(("/play", name)) => Some(tests.join("../media-node/src/deliver/page").join(name)),
+        Some(("/console", name)) => Some(tests.join("../operator/src/console").join(name)),
         Some(("/tests", name)) => Some(tests.join("browser").join(name)),
         _ => None,
     };
@@ -51,7 +52,7 @@ fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_players_decisions_hold_their_tests() {
+async fn the_decisions_of_player_and_console_hold_their_tests() {
     let address = serve_files().await;
     let browser = Browser::start().await.unwrap();
     browser.open(&format!("http://{address}/")).await.unwrap();
@@ -75,7 +76,7 @@ async fn the_players_decisions_hold_their_tests() {
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     assert!(
-        result["count"].as_u64() >= Some(25),
+        result["count"].as_u64() >= Some(47),
         "only {} tests ran",
         result["count"]
     );

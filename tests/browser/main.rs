@@ -1,8 +1,9 @@
-//! What needs a real browser: the player's decisions, and the player page against real nodes. Run one at a time: times are
-//! measured, and a browser takes a core.
+//! What needs a real browser: the pages' decisions, the player page against real nodes, the console against a fleet.
+//! Run one at a time: times are measured, and a browser takes a core.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod console;
 mod decisions;
 mod faults;
 mod figures;

@@ -20,6 +20,8 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 const START: Duration = Duration::from_secs(20);
+/// Times that chromedriver is started before it counts as broken.
+const DRIVERS: usize = 10;
 const COMMAND: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
@@ -89,19 +91,7 @@ impl Browser {
     /// # Errors
     /// chromedriver or Chromium is not there, or does not start within 20 s.
     pub async fn start() -> anyhow::Result<Self> {
-        let program = std::env::var_os("CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
-        let mut driver = Command::new(&program)
-            .args(["--port=0", "--log-level=SEVERE"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("failed to start {}", program.display()))?;
-        let stdout = driver.stdout.take().context("chromedriver has no standard output")?;
-        let port = timeout(START, announced_port(BufReader::new(stdout)))
-            .await
-            .context("chromedriver said no port within its time")??;
+        let (driver, port) = driver().await?;
         let mut browser = Self {
             driver,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
@@ -299,6 +289,32 @@ impl Drop for Browser {
         }
         let _already_gone = self.driver.start_kill();
     }
+}
+
+/// A running chromedriver and its port. It picks one that is free for IPv6 and ends at once where IPv4 has it taken, as it often is
+/// where many nodes run: then it is started again.
+async fn driver() -> anyhow::Result<(Child, u16)> {
+    let program = std::env::var_os("CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
+    let mut result = Err(anyhow::anyhow!("chromedriver was not started"));
+    for _ in 0..DRIVERS {
+        let mut driver = Command::new(&program)
+            .args(["--port=0", "--log-level=SEVERE"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("failed to start {}", program.display()))?;
+        let stdout = driver.stdout.take().context("chromedriver has no standard output")?;
+        let port = timeout(START, announced_port(BufReader::new(stdout)))
+            .await
+            .context("chromedriver said no port within its time")?;
+        match port {
+            Ok(port) => return Ok((driver, port)),
+            Err(error) => result = Err(error),
+        }
+    }
+    result
 }
 
 /// The port of "ChromeDriver was started successfully on port N."

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use prometheus::GaugeVec;
 
 use super::{Control, Now};
-use crate::api::edge_pool::ReplicationMode;
+use crate::api::edge_pool::{ReplicationMode, UpstreamKind};
 use crate::autoscaling::verdict::Verdict;
 use crate::fleet::ResourceId;
 use crate::fleet::document::{self, EdgeEntry, Fleet, PoolEntry, Target};
@@ -16,7 +16,7 @@ use crate::fleet::ResourceKind;
 use crate::metrics::PoolGauges;
 use crate::platform::{Happening, HappeningReason, Platform, Wishes};
 use crate::replication;
-use crate::validate::Scaling;
+use crate::validate::{Scaling, ValidPool};
 
 /// The fleet at one moment.
 #[derive(Clone, Debug, Default)]
@@ -139,37 +139,62 @@ impl Reporting {
     }
 }
 
+fn upstream(pool: &ValidPool) -> document::UpstreamEntry {
+    let kind = match pool.upstream.kind {
+        UpstreamKind::StreamOrigin => ResourceKind::StreamOrigin,
+        UpstreamKind::EdgePool => ResourceKind::EdgePool,
+    };
+    document::UpstreamEntry {
+        kind: kind.to_string(),
+        name: pool.upstream.key.name.clone(),
+    }
+}
+
 impl<P: Platform> Control<P> {
     pub(super) fn report(&mut self, wishes: &Wishes, now: Now) {
         let mut resources = document::Resources::default();
         let mut pools = BTreeMap::new();
-        for id in wishes.origins.keys() {
-            resources.origins.insert(id.clone(), self.platform.addresses(id));
+        for (id, wish) in &wishes.origins {
+            let facts = document::Origin {
+                addresses: self.platform.addresses(id),
+                suspended: wish.spec.suspend,
+            };
+            resources.origins.insert(id.clone(), facts);
         }
         for (id, spec) in &wishes.pools {
             let verdict = self.pools.get(id).and_then(|memory| memory.verdict);
-            let facts = document::Pool {
-                addresses: self.platform.addresses(id),
-                desired: verdict.map_or_else(|| self.platform.replicas(id), |verdict| verdict.desired),
-                utilization_percent: verdict.and_then(|verdict| verdict.utilization_percent),
-            };
-            resources.pools.insert(id.clone(), facts);
             let auto = match spec.scaling {
                 Scaling::Auto(auto) => Some(auto),
                 Scaling::Fixed { .. } => None,
             };
+            let replication = self.plan.pools.get(id).map(|plan| plan.verdict);
+            let failing_pull = self.failing_pull(id, now);
+            let facts = document::Pool {
+                addresses: self.platform.addresses(id),
+                desired: verdict.map_or_else(|| self.platform.replicas(id), |verdict| verdict.desired),
+                utilization_percent: verdict.and_then(|verdict| verdict.utilization_percent),
+                upstream: Some(upstream(spec)),
+                suspended: spec.suspend,
+                capacity_bps: auto.map(|auto| auto.capacity_bps),
+                bounds: auto.map(|auto| (auto.min_replicas, auto.max_replicas)),
+                scale_out_percent: auto.map(|auto| auto.scale_out_percent),
+                scaling: verdict.map(|verdict| verdict.reason.to_string()),
+                replication: replication.map(|verdict| verdict.to_string()),
+                failing_pull: failing_pull.clone(),
+            };
+            resources.pools.insert(id.clone(), facts);
             let superseded = self.superseded.range(id.node("")..);
             let superseded = superseded.take_while(|node| node.resource == *id).count();
             let report = PoolReport {
                 verdict,
-                replication: self.plan.pools.get(id).map(|plan| plan.verdict),
+                replication,
                 capacity_bps: auto.map(|auto| auto.capacity_bps),
                 bounds: auto.map(|auto| (auto.min_replicas, auto.max_replicas)),
                 scale_out_percent: auto.map(|auto| auto.scale_out_percent),
                 on_demand: spec.replication.mode == ReplicationMode::OnDemand,
                 superseded: u32::try_from(superseded).unwrap_or(u32::MAX),
                 planned_streams: self.plan.pools.get(id).map_or(0, |plan| plan.streams.len()),
-                failing_pull: self.failing_pull(id, now),
+                failing_pull,
             };
             pools.insert(id.clone(), report);
         }

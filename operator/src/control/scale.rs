@@ -9,8 +9,9 @@ use crate::autoscaling::drain::{self, Action, Removal, Rules};
 use crate::autoscaling::rebalance::Rebalance;
 use crate::autoscaling::verdict::{Reason, Scaler, Verdict};
 use crate::autoscaling::{Edge, EdgeFigures, Mode, Phase, Pool};
-use crate::fleet::ResourceId;
-use crate::platform::{Drain, Error, Happening, HappeningReason, NodeFacts, Platform, Wishes};
+use crate::fleet::{NodeId, ResourceId};
+use crate::history::{About, Edges};
+use crate::platform::{Drain, Error, HappeningReason, NodeFacts, Platform, Wishes};
 use crate::validate::ValidPool;
 
 /// What is remembered of a pool from one second to the next. Nothing is lost when it starts afresh.
@@ -110,16 +111,13 @@ impl<P: Platform> Control<P> {
         let load = verdict
             .utilization_percent
             .map(|percent| format!(", load at {percent:.0} % of capacity"));
-        self.platform.tell(Happening {
-            resource: id.clone(),
-            reason: direction.1,
-            note: format!(
-                "from {} to {} edges: {reason}{}",
-                verdict.current,
-                verdict.desired,
-                load.unwrap_or_default()
-            ),
-        });
+        let (from, to) = (verdict.current, verdict.desired);
+        let note = format!("from {from} to {to} edges: {reason}{}", load.unwrap_or_default());
+        let about = About {
+            node: None,
+            edges: Some(Edges { from, to }),
+        };
+        self.announce(id, direction.1, note, about, now);
     }
 
     async fn act(&mut self, id: &ResourceId, action: Action, now: Now) -> Result<(), Error> {
@@ -128,7 +126,7 @@ impl<P: Platform> Control<P> {
             Action::CancelDrain { node } => {
                 info!(event = "EdgeDrainCancelled", pool = %id, node = node.name, "a draining edge serves again");
                 let note = format!("{} serves again: its load is back", node.name);
-                self.tell_of(id, HappeningReason::EdgeDrainCancelled, note);
+                self.tell_of(id, &node, HappeningReason::EdgeDrainCancelled, note, now);
                 self.platform.hold_drain(&node, None).await
             }
             Action::StartDrain { node, deadline } => {
@@ -138,7 +136,7 @@ impl<P: Platform> Control<P> {
                     "{} drains; who still watches at {:.0} is cut",
                     node.name, drain.deadline
                 );
-                self.tell_of(id, HappeningReason::EdgeDraining, note);
+                self.tell_of(id, &node, HappeningReason::EdgeDraining, note, now);
                 self.platform.hold_drain(&node, Some(drain)).await
             }
             Action::Remove { node, cause } => {
@@ -149,16 +147,20 @@ impl<P: Platform> Control<P> {
                         Removal::Empty => "nobody watches it any more",
                         Removal::DeadlinePassed => "its deadline has passed",
                     };
-                    self.tell_of(id, HappeningReason::EdgeDrained, format!("{} goes: {why}", node.name));
+                    let note = format!("{} goes: {why}", node.name);
+                    self.tell_of(id, &node, HappeningReason::EdgeDrained, note, now);
                 }
                 Ok(())
             }
         }
     }
 
-    fn tell_of(&self, resource: &ResourceId, reason: HappeningReason, note: String) {
-        let resource = resource.clone();
-        self.platform.tell(Happening { resource, reason, note });
+    fn tell_of(&self, pool: &ResourceId, node: &NodeId, reason: HappeningReason, note: String, now: Now) {
+        let about = About {
+            node: Some(node.name.clone()),
+            edges: None,
+        };
+        self.announce(pool, reason, note, about, now);
     }
 
     /// The pool as platform and map know it.

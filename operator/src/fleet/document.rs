@@ -15,10 +15,19 @@ use super::{Addresses, NodeId, ResourceId};
 /// What the platform knows and the map does not.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resources {
-    /// Origins, with the addresses that people use.
-    pub origins: BTreeMap<ResourceId, Addresses>,
+    /// Origins.
+    pub origins: BTreeMap<ResourceId, Origin>,
     /// Pools.
     pub pools: BTreeMap<ResourceId, Pool>,
+}
+
+/// What the platform knows about an origin.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Origin {
+    /// The addresses that people use.
+    pub addresses: Addresses,
+    /// It is stopped by its manifest.
+    pub suspended: bool,
 }
 
 /// What the platform knows about a pool.
@@ -30,6 +39,22 @@ pub struct Pool {
     pub desired: u32,
     /// Load against the capacity of the edges that are not draining; none without autoscaling.
     pub utilization_percent: Option<f64>,
+    /// Where it pulls from.
+    pub upstream: Option<UpstreamEntry>,
+    /// It is stopped by its manifest.
+    pub suspended: bool,
+    /// What one edge may send, bits per second; none without autoscaling.
+    pub capacity_bps: Option<u64>,
+    /// Edges at least and at most; none without autoscaling.
+    pub bounds: Option<(u32, u32)>,
+    /// Load above which edges are added; none without autoscaling.
+    pub scale_out_percent: Option<u32>,
+    /// Why the number of edges is what it is; none for attached nodes.
+    pub scaling: Option<String>,
+    /// How it is replicated; none until that has been looked at.
+    pub replication: Option<String>,
+    /// A pull that does not work, in a person's words.
+    pub failing_pull: Option<String>,
 }
 
 /// The document of `GET /api/v1/fleet`.
@@ -60,6 +85,9 @@ pub struct OriginEntry {
     pub ops: String,
     /// Its streams in order of name.
     pub streams: Vec<StreamEntry>,
+    /// It is stopped by its manifest.
+    #[serde(default)]
+    pub suspended: bool,
 }
 
 /// A stream of an origin in [`Fleet`].
@@ -112,8 +140,36 @@ pub struct PoolEntry {
     pub outbound_mbps: f64,
     /// Load against capacity; 0 without autoscaling, since then no capacity is known.
     pub utilization_percent: f64,
+    /// Where it pulls from; in its own namespace.
+    pub upstream: Option<UpstreamEntry>,
+    /// It is stopped by its manifest.
+    #[serde(default)]
+    pub suspended: bool,
+    /// What one edge may send; null without autoscaling, as are the next three.
+    pub capacity_mbps: Option<f64>,
+    /// Edges at least.
+    pub min_replicas: Option<u32>,
+    /// Edges at most.
+    pub max_replicas: Option<u32>,
+    /// Load above which edges are added.
+    pub scale_out_percent: Option<u32>,
+    /// Why the number of edges is what it is, a word of [`crate::autoscaling::verdict::Reason`]; null for attached nodes.
+    pub scaling: Option<String>,
+    /// A word of [`crate::replication::Verdict`]; null until it is known.
+    pub replication: Option<String>,
+    /// A pull that does not work, in words; null while all work.
+    pub failing_pull: Option<String>,
     /// Its edges in order of name.
     pub edges: Vec<EdgeEntry>,
+}
+
+/// A pool's upstream in [`Fleet`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamEntry {
+    /// `StreamOrigin` or `EdgePool`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// An edge in [`Fleet`].
@@ -146,6 +202,8 @@ pub struct EdgeEntry {
     pub lag_ms: Option<u64>,
     /// When those who still watch a draining edge are cut; null while it does not drain.
     pub drain_deadline: Option<Timestamp>,
+    /// When its drain began; null while it does not drain.
+    pub drain_since: Option<Timestamp>,
 }
 
 /// The document of `GET /api/v1/fleet`.
@@ -154,7 +212,7 @@ pub fn fleet(map: &FleetMap, resources: &Resources, now: Instant) -> Fleet {
         origins: resources
             .origins
             .iter()
-            .map(|(id, addresses)| origin(map, id, addresses, now))
+            .map(|(id, facts)| origin(map, id, facts, now))
             .collect(),
         pools: resources
             .pools
@@ -164,7 +222,7 @@ pub fn fleet(map: &FleetMap, resources: &Resources, now: Instant) -> Fleet {
     }
 }
 
-fn origin(map: &FleetMap, id: &ResourceId, addresses: &Addresses, now: Instant) -> OriginEntry {
+fn origin(map: &FleetMap, id: &ResourceId, facts: &Origin, now: Instant) -> OriginEntry {
     // A moved origin has two nodes for a while: the one that serves is the one to show.
     let node = map
         .nodes_of(id)
@@ -175,10 +233,11 @@ fn origin(map: &FleetMap, id: &ResourceId, addresses: &Addresses, now: Instant) 
         namespace: id.namespace.clone(),
         name: id.name.clone(),
         ready,
-        rtmp: addresses.rtmp.clone(),
-        http: addresses.http.clone(),
+        rtmp: facts.addresses.rtmp.clone(),
+        http: facts.addresses.http.clone(),
         ops: node.map(|node| node.addresses.ops.clone()).unwrap_or_default(),
         streams: node.map(streams).unwrap_or_default(),
+        suspended: facts.suspended,
     }
 }
 
@@ -219,6 +278,15 @@ fn pool(map: &FleetMap, id: &ResourceId, facts: &Pool, now: Instant) -> PoolEntr
         utilization_percent: facts
             .utilization_percent
             .map_or(0.0, |percent| (percent * 10.0).round() / 10.0),
+        upstream: facts.upstream.clone(),
+        suspended: facts.suspended,
+        capacity_mbps: facts.capacity_bps.map(megabits),
+        min_replicas: facts.bounds.map(|(least, _)| least),
+        max_replicas: facts.bounds.map(|(_, most)| most),
+        scale_out_percent: facts.scale_out_percent,
+        scaling: facts.scaling.clone(),
+        replication: facts.replication.clone(),
+        failing_pull: facts.failing_pull.clone(),
         edges: edges(map, id, now),
     }
 }
@@ -250,6 +318,7 @@ fn edge(id: &NodeId, node: &Node, streams: StreamList, now: Instant) -> EdgeEntr
         outbound_mbps: megabits(node.figures.sent_bps),
         lag_ms: node.lag_ms,
         drain_deadline: node.figures.drain.as_ref().map(|drain| drain.deadline),
+        drain_since: node.figures.drain.as_ref().map(|drain| drain.since),
     }
 }
 

@@ -18,7 +18,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use rand::RngExt;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -27,6 +27,7 @@ use super::apply::{self, Writer};
 use super::cluster::Intents;
 use super::decide::token::{self, TokenSecret};
 use super::decide::{Owner, Surroundings, names};
+use super::events::Teller;
 use super::marks::{Mark, Marks};
 use super::observe::Stores;
 use super::report::pace::{Due, FIGURES};
@@ -81,7 +82,7 @@ pub struct Context {
     /// What the control loop last reported.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// What people are told.
-    pub happenings: mpsc::Sender<Happening>,
+    pub teller: Teller,
     /// Counts.
     pub metrics: Metrics,
     memory: Mutex<BTreeMap<ResourceId, Memory>>,
@@ -110,7 +111,7 @@ impl Context {
         writer: Writer,
         around: Surroundings,
         snapshots: watch::Receiver<Arc<Snapshot>>,
-        happenings: mpsc::Sender<Happening>,
+        teller: Teller,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -119,7 +120,7 @@ impl Context {
             writer,
             around,
             snapshots,
-            happenings,
+            teller,
             metrics,
             memory: Mutex::default(),
         }
@@ -219,7 +220,7 @@ impl Context {
                 reason,
                 note,
             };
-            if self.happenings.try_send(happening).is_err() {
+            if !self.teller.tell(happening) {
                 self.metrics.reconcile_errors.with_label_values(&["event"]).inc();
             }
         }
@@ -418,7 +419,7 @@ mod tests {
             Writer::new(client, None),
             around,
             watch::channel(Arc::default()).1,
-            mpsc::channel(1).0,
+            Teller::new(tokio::sync::mpsc::channel(1).0, Default::default()),
             Metrics::new().unwrap(),
         )
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
@@ -13,6 +14,7 @@ use tracing::debug;
 use super::leader::Fence;
 use super::observe::Stores;
 use crate::fleet::{ResourceId, ResourceKind};
+use crate::history::{About, History};
 use crate::platform::Happening;
 
 /// Happenings that wait to be written; what comes while it is full is dropped.
@@ -25,6 +27,26 @@ const ANSWER: Duration = Duration::from_secs(10);
 const LONGEST_NOTE: usize = 1_000;
 /// Longest action, in bytes (Event v1 `action`: 128).
 const LONGEST_ACTION: usize = 128;
+
+/// The way to people for what the controllers find; what the control loop finds it keeps itself.
+#[derive(Clone, Debug)]
+pub struct Teller {
+    events: mpsc::Sender<Happening>,
+    history: History,
+}
+
+impl Teller {
+    /// One that has Events written by whoever reads the queue.
+    pub fn new(events: mpsc::Sender<Happening>, history: History) -> Self {
+        Self { events, history }
+    }
+
+    /// Tells people. False if the queue is full and there will be no Event.
+    pub fn tell(&self, happening: Happening) -> bool {
+        self.history.happened(&happening, About::default(), Timestamp::now());
+        self.events.try_send(happening).is_ok()
+    }
+}
 
 /// Writes happenings as they come, until the last sender is gone; what comes while this process may lead no more is dropped.
 pub async fn publish(

@@ -63,6 +63,7 @@ impl Running {
             fence: None,
             snapshots,
             stands_by: watch::channel(true).0,
+            history: Default::default(),
         };
         let (end, ended) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {

@@ -95,9 +95,25 @@ fn fleet_of_three(now: Instant) -> (FleetMap, Resources) {
         addresses: addresses(20),
         desired: 1,
         utilization_percent: Some(37.4567),
+        upstream: Some(UpstreamEntry {
+            kind: "StreamOrigin".into(),
+            name: "main".into(),
+        }),
+        capacity_bps: Some(20_000_000),
+        bounds: Some((1, 5)),
+        scale_out_percent: Some(70),
+        scaling: Some("WithinBand".into()),
+        replication: Some("Replicating".into()),
+        ..Default::default()
     };
     let resources = Resources {
-        origins: BTreeMap::from([(origin, addresses(10))]),
+        origins: BTreeMap::from([(
+            origin,
+            Origin {
+                addresses: addresses(10),
+                suspended: false,
+            },
+        )]),
         pools: BTreeMap::from([(pool, facts)]),
     };
     (map, resources)
@@ -114,18 +130,22 @@ fn the_fleet_document_has_the_fields_of_the_contract() {
             "rtmp": "127.0.0.1:10", "http": "127.0.0.1:11", "ops": "127.0.0.1:102",
             "streams": [{"app": "live", "name": "cam1", "epoch": 42, "viewers": 1, "playable": true, "bitrateBps": 1_500_000,
                 "codecs": [], "width": 0, "height": 0, "since": "1970-01-01T00:00:00Z"}],
+            "suspended": false,
         }],
         "pools": [{
             "namespace": "default", "name": "web", "http": "127.0.0.1:21", "rtmp": "127.0.0.1:20",
             "desired": 1, "ready": 1, "draining": 1, "viewers": 5, "outboundMbps": 7.5, "utilizationPercent": 37.5,
+            "upstream": {"kind": "StreamOrigin", "name": "main"}, "suspended": false,
+            "capacityMbps": 20.0, "minReplicas": 1, "maxReplicas": 5, "scaleOutPercent": 70,
+            "scaling": "WithinBand", "replication": "Replicating", "failingPull": null,
             "edges": [
                 {"name": "web-0", "ready": true, "draining": false, "heard": true, "suspect": false,
                  "http": "127.0.0.1:201", "rtmp": "127.0.0.1:200", "ops": "127.0.0.1:202",
-                 "streams": ["live/cam1"], "viewers": 3, "outboundMbps": 4.5, "lagMs": 40, "drainDeadline": null},
+                 "streams": ["live/cam1"], "viewers": 3, "outboundMbps": 4.5, "lagMs": 40, "drainDeadline": null, "drainSince": null},
                 {"name": "web-1", "ready": false, "draining": true, "heard": true, "suspect": false,
                  "http": "127.0.0.1:301", "rtmp": "127.0.0.1:300", "ops": "127.0.0.1:302",
                  "streams": [], "viewers": 2, "outboundMbps": 3.0, "lagMs": null,
-                 "drainDeadline": "1970-01-01T00:00:00Z"},
+                 "drainDeadline": "1970-01-01T00:00:00Z", "drainSince": "1970-01-01T00:00:00Z"},
             ],
         }],
     });

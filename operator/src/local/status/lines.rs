@@ -57,7 +57,7 @@ pub(super) fn welcome(view: &View) -> Vec<String> {
         lines.push(format!("Publish  ffmpeg -re -i video.mp4 -c copy -f flv '{url}'"));
     }
     lines.push(format!(
-        "Fleet    http://{}/api/v1/fleet   (metrics: /metrics)",
+        "Console  http://{}/   (the fleet as JSON: /api/v1/fleet, metrics: /metrics)",
         view.ops
     ));
     lines.push("End      Ctrl-C".to_owned());
