@@ -4,6 +4,7 @@
 
 mod definitions;
 mod faults;
+mod plugin;
 mod pods;
 mod replication;
 mod rights;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         scaling::cases(),
         faults::cases(),
         rights::cases(),
+        plugin::cases(),
     ];
     suite::main("cluster", modules.into_iter().flatten().collect())
 }
