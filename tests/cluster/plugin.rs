@@ -137,7 +137,7 @@ async fn the_plugin_shows_a_fleet_drains_an_edge_and_reports_without_secrets(spa
 /// The report has what is needed, and no token.
 async fn reported(path: &Path, space: &Space) {
     let mut archive = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
-    let names: Vec<String> = archive.file_names().map(str::to_owned).collect();
+    let names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
     let within = |file: &str| format!("headwater-report/{}/{file}", space.name);
     for wanted in [
         "headwater-report/about.txt".to_owned(),

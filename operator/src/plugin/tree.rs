@@ -71,7 +71,7 @@ pub struct Pool {
     pub capacity_mbps: Option<i32>,
     /// Load in percent of the capacity.
     pub utilization_percent: Option<i32>,
-    /// Address of the player page.
+    /// Address of the player page, with `{stream}` for the name.
     pub play_url: Option<String>,
     /// Names of the streams that it carries, as its spec says.
     pub carries: Vec<String>,

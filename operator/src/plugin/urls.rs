@@ -43,7 +43,9 @@ pub fn addresses(tree: &Tree) -> Vec<Address> {
 
 fn of_pool(origin: &Origin, pool: &Pool, live: &[&str]) -> Vec<Address> {
     let Some(page) = &pool.play_url else { return Vec::new() };
-    let authority = page.trim_start_matches("http://").trim_end_matches('/');
+    // It is the address of a stream's page, with a placeholder for the stream.
+    let host = page.trim_start_matches("http://");
+    let authority = host.split_once('/').map_or(host, |(authority, _)| authority);
     // The HTTP port of a Service is the one that an address leaves out; RTMP has its own.
     let app = &origin.app;
     let mut streams: Vec<&str> = live.iter().copied().filter(|stream| pool.carries(stream)).collect();
@@ -60,7 +62,7 @@ fn of_pool(origin: &Origin, pool: &Pool, live: &[&str]) -> Vec<Address> {
         ]
     };
     let all = streams.iter().flat_map(|stream| of_stream(stream));
-    std::iter::once(("page", page.clone()))
+    std::iter::once(("page", format!("http://{authority}/")))
         .chain(all)
         .map(|(purpose, url)| Address {
             namespace: pool.namespace.clone(),

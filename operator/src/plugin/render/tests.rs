@@ -53,7 +53,7 @@ fn seen() -> Seen {
     ]);
     let web = json!({
         "desiredReplicas": 2, "readyReplicas": 1, "viewers": 42, "outboundMbps": 95, "utilizationPercent": 48, "edges": edges,
-        "playUrl": "http://192.0.2.8/",
+        "playUrl": "http://192.0.2.8/play/live/{stream}",
         "conditions": [
             condition("Ready", "False", "TooFewEdges", "serves with 1 of 2 edges"),
             condition("ScalingLimited", "True", "AtMinimum", "fewer would do"),
