@@ -103,9 +103,9 @@ impl Look {
     pub async fn tree(&self) -> Result<Tree, Error> {
         let (all, ours) = (ListParams::default(), ListParams::default().labels(MANAGED_SELECTOR));
         let lists = (
-            self.list::<StreamOrigin>(&all),
-            self.list::<EdgePool>(&all),
-            self.list::<Pod>(&ours),
+            Box::pin(self.list::<StreamOrigin>(&all)),
+            Box::pin(self.list::<EdgePool>(&all)),
+            Box::pin(self.list::<Pod>(&ours)),
         );
         let (origins, pools, pods) = tokio::try_join!(lists.0, lists.1, lists.2)?;
         Ok(tree(&Seen { origins, pools, pods }))

@@ -62,7 +62,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn origin(&mut self, origin: &StreamOrigin) -> Origin {
-        let id = ResourceId::origin(&origin.namespace().unwrap_or_default(), &origin.name_any());
+        let id = ResourceId::origin(origin.namespace().unwrap_or_default(), origin.name_any());
         let status = origin.status.clone().unwrap_or_default();
         Origin {
             namespace: id.namespace.clone(),
@@ -168,15 +168,15 @@ fn edges(listed: &[EdgeStatus], pods: &[&Pod]) -> Vec<Edge> {
 fn waits_for(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let containers = status.container_statuses.iter().flatten();
-    let waiting = containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
+    let mut waiting = containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
     let unscheduled = status.conditions.iter().flatten();
     let mut unscheduled =
         unscheduled.filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
-    waiting.last().or_else(|| unscheduled.next()?.message.clone())
+    waiting.next().or_else(|| unscheduled.next()?.message.clone())
 }
 
 fn pool_id(pool: &EdgePool) -> ResourceId {
-    ResourceId::pool(&pool.namespace().unwrap_or_default(), &pool.name_any())
+    ResourceId::pool(pool.namespace().unwrap_or_default(), pool.name_any())
 }
 
 fn upstream_of(pool: &EdgePool) -> ResourceId {
