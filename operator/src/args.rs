@@ -1,7 +1,10 @@
 //! The command line, and the only place where its defaults stand.
 
+pub mod plugin;
+
+use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
@@ -15,7 +18,7 @@ pub const OPS_LISTEN: &str = "127.0.0.1:9090";
 #[command(
     name = "headwater",
     version,
-    after_help = "Every flag can be given as an environment variable."
+    after_help = "Every flag but those of `kubectl` can be given as an environment variable."
 )]
 pub struct Args {
     /// What to do.
@@ -46,6 +49,33 @@ pub enum Command {
     /// Runs the controllers in a Kubernetes cluster
     #[command(after_help = OPERATOR_HELP)]
     Operator(OperatorArgs),
+    /// Looks at Headwater in a cluster, and takes edges out of it in order: the plugin of kubectl
+    #[command(after_help = plugin::HELP)]
+    Kubectl(plugin::PluginArgs),
+}
+
+impl Args {
+    /// Reads a command line. Under the plugin's file name the program is the plugin.
+    ///
+    /// # Errors
+    /// A line that can't be read, or that asks for help.
+    pub fn from_line(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let line: Vec<OsString> = line.into_iter().collect();
+        match program(&line).as_deref() {
+            Some(plugin::PLUGIN) => Ok(Self {
+                command: Command::Kubectl(plugin::PluginLine::try_parse_from(line)?.plugin),
+                log: "warn".to_owned(),
+                log_format: LogFormat::default(),
+            }),
+            _ => Self::try_parse_from(line),
+        }
+    }
+}
+
+/// The name under which the program was called, without `.exe`.
+pub fn program(line: &[OsString]) -> Option<String> {
+    let name = Path::new(line.first()?).file_name()?.to_string_lossy();
+    Some(name.trim_end_matches(".exe").to_owned())
 }
 
 const OPERATOR_HELP: &str = "The API server is found by the pod's service account, else by KUBECONFIG or ~/.kube/config. Of several \
@@ -131,6 +161,10 @@ pub struct OperatorArgs {
     /// Name of that Lease
     #[arg(long, env = "HEADWATER_LEASE", default_value = "headwater", value_name = "NAME")]
     pub lease: String,
+    /// StreamOrigins and EdgePools, a file or a folder, that are applied at the start and whenever they change there; a person's
+    /// edits of them win, and what is taken out stays in the cluster
+    #[arg(long, env = "HEADWATER_DEFAULT_RESOURCES", value_name = "PATH")]
+    pub default_resources: Option<PathBuf>,
     /// Name of this process in the election, unlike any other [default: the host's name and a random number]
     #[arg(long, env = "HEADWATER_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
@@ -153,16 +187,47 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent_and_every_flag_has_a_variable_and_a_help_line() {
         Args::command().debug_assert();
-        let command = Args::command();
-        let all = std::iter::once(&command).chain(command.get_subcommands());
-        for argument in all.flat_map(|command| command.get_arguments()) {
+        // The plugin's flags are kubectl's own, which have no variables.
+        for (argument, of_plugin) in arguments(&Args::command(), false) {
             let id = argument.get_id();
             assert!(argument.get_help().is_some(), "{id} has no help");
             assert!(
-                matches!(id.as_str(), "help" | "version") || argument.get_env().is_some(),
+                matches!(id.as_str(), "help" | "version") || argument.get_env().is_some() || of_plugin,
                 "{id} has no variable"
             );
         }
+    }
+
+    /// The arguments of a command and of those below it, and whether they are the plugin's.
+    fn arguments(command: &clap::Command, of_plugin: bool) -> Vec<(clap::Arg, bool)> {
+        let own = command.get_arguments().map(|argument| (argument.clone(), of_plugin));
+        let below = command.get_subcommands();
+        let below = below.flat_map(|below| arguments(below, of_plugin || below.get_name() == "kubectl"));
+        own.chain(below).collect()
+    }
+
+    #[test]
+    fn the_plugin_is_reached_by_its_file_name_and_as_a_subcommand() {
+        plugin::PluginLine::command().debug_assert();
+        for line in [
+            ["/usr/bin/kubectl-headwater", "status", "-n", "video", "-o", "json"].as_slice(),
+            &["kubectl-headwater.exe", "-n", "video", "status", "-ojson"],
+            &["headwater", "kubectl", "status", "-n", "video", "-o", "json"],
+        ] {
+            let args = Args::from_line(line.iter().map(OsString::from)).unwrap();
+            let Command::Kubectl(plugin) = args.command else {
+                unreachable!("it is the plugin");
+            };
+            assert_eq!(plugin.target.namespace.as_deref(), Some("video"));
+            assert!(matches!(
+                plugin.command,
+                plugin::PluginCommand::Status(plugin::Shown {
+                    output: Some(plugin::Output::Json)
+                })
+            ));
+        }
+        let both = ["kubectl-headwater", "status", "-A", "-n", "video"];
+        assert!(Args::from_line(both.iter().map(OsString::from)).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod apply;
 pub mod cluster;
 pub mod controllers;
 pub mod decide;
+pub mod defaults;
 pub mod events;
 #[cfg(test)]
 mod fake_api;
@@ -214,6 +215,10 @@ impl Reign {
         tasks.spawn(events::publish(client, stores.clone(), identity, fence, to_write));
         let (wishes, wished) = watch::channel(Arc::new(wishes::read(&stores, &Wishes::default())));
         tasks.spawn(wishes::keep(stores.clone(), told.wishes.clone(), wishes, stop.clone()));
+
+        if let Some(defaults) = defaults::Defaults::of(&self.settings, self.client.clone(), self.fence.clone()) {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(defaults.keep()));
+        }
 
         let intents = Intents::default();
         let cluster = Cluster::new(

@@ -32,6 +32,7 @@ pub mod platform;
 pub mod kubernetes;
 pub mod local;
 pub mod ops;
+pub mod plugin;
 
 #[cfg(test)]
 mod fake_node;
@@ -62,6 +63,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let settings = settings::Operator::from_args(args);
             let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
             Ok(runtime.block_on(kubernetes::run(settings))?)
+        }
+        Command::Kubectl(args) => {
+            let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
+            Ok(runtime.block_on(plugin::run(args))?)
         }
     }
 }

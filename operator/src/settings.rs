@@ -42,6 +42,8 @@ pub struct Operator {
     pub lease_namespace: String,
     /// Its name.
     pub lease: String,
+    /// File or folder of resources that are applied.
+    pub default_resources: Option<PathBuf>,
     /// This process in the election.
     pub identity: String,
 }
@@ -56,6 +58,7 @@ impl Operator {
         });
         Self {
             namespace: args.namespace,
+            default_resources: args.default_resources,
             ops_listen: args.ops_listen,
             lease_namespace: args.lease_namespace.unwrap_or_else(|| args.pod_namespace.clone()),
             lease: args.lease,

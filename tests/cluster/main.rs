@@ -5,6 +5,7 @@
 mod definitions;
 mod faults;
 mod helm;
+mod plugin;
 mod pods;
 mod replication;
 mod rights;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         faults::cases(),
         rights::cases(),
         helm::cases(),
+        plugin::cases(),
     ];
     suite::main("cluster", modules.into_iter().flatten().collect())
 }

@@ -257,7 +257,12 @@ impl FakeApi {
 
     async fn serve(self, caller: Caller, request: Request<Body>) -> Answer {
         let (parts, body) = request.into_parts();
-        let target = Target::parse(&parts.method, &parts.uri);
+        let content = parts
+            .headers
+            .get("content-type")
+            .and_then(|content| content.to_str().ok());
+        let applies = content.is_some_and(|content| content.starts_with("application/apply-patch"));
+        let target = Target::parse(&parts.method, &parts.uri, applies);
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let broken = || io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
         if caller.is_dead() || self.lock().faults.away {
@@ -371,8 +376,12 @@ fn refusal(code: u16, message: &str) -> Response<UnsyncBoxBody<Bytes, io::Error>
         429 => "TooManyRequests",
         _ => "Failed",
     };
+    let fields = message.lines().filter_map(|line| line.strip_prefix("- "));
+    let causes: Vec<Value> = fields
+        .map(|field| json!({"reason": "FieldManagerConflict", "field": field, "message": "conflict with \"somebody\""}))
+        .collect();
     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
-        "message": message});
+        "message": message, "details": {"causes": causes}});
     let mut response = Response::new(whole(&status));
     *response.status_mut() = hyper::StatusCode::from_u16(code).unwrap();
     response

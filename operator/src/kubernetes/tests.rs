@@ -2,6 +2,7 @@
 //!
 //! Without media nodes time is paused: what takes minutes takes none, and every order of events is the same in each run.
 
+mod defaults;
 mod edges;
 mod faults;
 mod objects;
@@ -40,6 +41,11 @@ impl Drop for Running {
 impl Running {
     /// An operator that leads from now on. Dropping it kills it: what it still sends does not arrive.
     fn start(api: &FakeApi) -> Self {
+        Self::start_with(api, None)
+    }
+
+    /// The same, with a file of default resources.
+    fn start_with(api: &FakeApi, default_resources: Option<std::path::PathBuf>) -> Self {
         let caller = Caller::default();
         let metrics = Metrics::new().unwrap();
         let settings = Operator {
@@ -53,6 +59,7 @@ impl Running {
             },
             lease_namespace: "headwater-system".into(),
             lease: "headwater".into(),
+            default_resources,
             identity: "operator-1".into(),
         };
         let (snapshots, seen) = watch::channel(Arc::default());

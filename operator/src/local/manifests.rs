@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use headwater_contract::PublishKey;
+use serde_json::{Value, json};
 
+use document::Document;
 pub use error::{ManifestError, ManifestErrors, Place};
 
 use crate::api::names::ResourceKey;
@@ -87,6 +89,14 @@ impl Manifests {
 /// # Errors
 /// Every file that can't be read, or every error of their text ([`read`]).
 pub fn load(paths: &[PathBuf]) -> Result<Manifests, ManifestErrors> {
+    read(&files(paths)?)
+}
+
+/// The texts of files, and of the `.yaml` and `.yml` files of folders in the order of their names. Blocks on the disk.
+///
+/// # Errors
+/// Every file that can't be read.
+pub fn files(paths: &[PathBuf]) -> Result<Vec<ManifestFile>, ManifestErrors> {
     let mut files = Vec::new();
     let mut errors = Vec::new();
     for path in paths {
@@ -106,7 +116,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Manifests, ManifestErrors> {
         }
     }
     ManifestErrors::none_or(errors)?;
-    read(&files)
+    Ok(files)
 }
 
 /// Reads the texts of files as one set of manifests.
@@ -114,6 +124,70 @@ pub fn load(paths: &[PathBuf]) -> Result<Manifests, ManifestErrors> {
 /// # Errors
 /// Every error of every document, and of the references between them.
 pub fn read(files: &[ManifestFile]) -> Result<Manifests, ManifestErrors> {
+    let (documents, mut errors) = documents(files);
+    // Text that can't be parsed may hold what others refer to: references are looked at only where all of it could be.
+    let all_parsed = errors.is_empty();
+    let documents = without_errors(files, documents, &mut errors, all_parsed)?;
+    Ok(references::gather(documents))
+}
+
+/// Reads the texts of files as custom resources for an API server, each as it was written, in a namespace: the only one that may be
+/// named, if there is such a one, else `fallback` where none is named. What they refer to may be in the cluster already.
+///
+/// # Errors
+/// Every error of every document; a Secret is one.
+pub fn for_cluster(files: &[ManifestFile], only: Option<&str>, fallback: &str) -> Result<Vec<Value>, ManifestErrors> {
+    let (documents, mut errors) = documents(files);
+    for document in &documents {
+        let Some((kind, _)) = &document.declares else { continue };
+        let title = document.title();
+        let mut refuse = |path: &str, text: String| {
+            let place = document.place_of(path);
+            errors.push(ManifestError::of_text(Some(place), title.as_deref(), text));
+        };
+        if *kind == document::SECRET {
+            refuse(
+                "kind",
+                "kind: a Secret is not taken from here; make it in the cluster".to_owned(),
+            );
+        }
+        let named = document.written["metadata"]["namespace"].as_str();
+        if let (Some(only), Some(named)) = (only, named)
+            && only != named
+        {
+            let text = format!("metadata.namespace: is `{named}`, and this operator looks after `{only}` alone");
+            refuse("metadata.namespace", text);
+        }
+    }
+    let documents = without_errors(files, documents, &mut errors, false)?;
+    Ok(documents
+        .into_iter()
+        .map(|document| wanted(document.written, fallback))
+        .collect())
+}
+
+/// A custom resource as it is applied: what the API server sets by itself is left out.
+fn wanted(mut written: Value, fallback: &str) -> Value {
+    let metadata = |key: &str| written["metadata"][key].clone();
+    let named = metadata("namespace");
+    let mut kept = json!({
+        "name": metadata("name"),
+        "namespace": if named.is_string() { named } else { json!(fallback) },
+    });
+    for key in ["labels", "annotations"] {
+        if let Value::Object(map) = metadata(key) {
+            kept[key] = Value::Object(map);
+        }
+    }
+    let spec = match written["spec"].take() {
+        Value::Null => json!({}),
+        spec => spec,
+    };
+    json!({"apiVersion": written["apiVersion"], "kind": written["kind"], "metadata": kept, "spec": spec})
+}
+
+/// Every document as far as it can be read, and an error for each that is no YAML.
+fn documents(files: &[ManifestFile]) -> (Vec<Document>, Vec<ManifestError>) {
     let mut errors = Vec::new();
     let mut documents = Vec::new();
     for file in files {
@@ -142,20 +216,28 @@ pub fn read(files: &[ManifestFile]) -> Result<Manifests, ManifestErrors> {
             }
         }
     }
-    // Text that can't be parsed may hold what others refer to: references are looked at only where all of it could be.
-    let all_parsed = errors.is_empty();
+    (documents, errors)
+}
+
+/// The documents if neither they nor the references between them have errors.
+fn without_errors(
+    files: &[ManifestFile],
+    mut documents: Vec<Document>,
+    errors: &mut Vec<ManifestError>,
+    complete: bool,
+) -> Result<Vec<Document>, ManifestErrors> {
     for document in &mut documents {
         errors.append(&mut document.errors);
     }
-    references::check(&documents, all_parsed, &mut errors);
+    references::check(&documents, complete, errors);
     errors.sort_by_key(|error| {
         let file = files
             .iter()
             .position(|file| Some(&file.name) == error.place.as_ref().map(|place| &place.file));
         (file, error.place.as_ref().map(|place| place.line))
     });
-    ManifestErrors::none_or(errors)?;
-    Ok(references::gather(documents))
+    ManifestErrors::none_or(std::mem::take(errors))?;
+    Ok(documents)
 }
 
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {

@@ -106,7 +106,7 @@ impl Status {
 
     /// The table, each second.
     async fn redraw(self) {
-        let mut screen = Screen { height: 0 };
+        let mut screen = Screen::default();
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -121,12 +121,14 @@ impl Status {
 }
 
 /// Lines that stand on the terminal and are written over.
-struct Screen {
+#[derive(Default)]
+pub(crate) struct Screen {
     height: u16,
 }
 
 impl Screen {
-    fn draw(&mut self, lines: &[String]) -> io::Result<()> {
+    /// Puts these lines in the place of those before.
+    pub(crate) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         queue!(out, terminal::BeginSynchronizedUpdate, cursor::Hide)?;
         if self.height > 0 {

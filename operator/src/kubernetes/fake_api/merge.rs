@@ -50,6 +50,21 @@ pub(super) fn apply(field: &str, live: &mut Value, before: Option<&Value>, wante
     }
 }
 
+/// Paths of the leaves that somebody else applied, and that would be changed.
+pub(super) fn conflicts(path: &str, live: &Value, applied: &Value, wanted: &Value) -> Vec<String> {
+    match (live, applied, wanted) {
+        (Value::Object(live), Value::Object(applied), Value::Object(wanted)) => {
+            let both = wanted.iter().filter_map(|(key, wanted)| {
+                let inside = conflicts(&format!("{path}.{key}"), live.get(key)?, applied.get(key)?, wanted);
+                Some(inside)
+            });
+            both.flatten().collect()
+        }
+        _ if live == wanted => Vec::new(),
+        _ => vec![path.to_owned()],
+    }
+}
+
 fn strip(live: &mut Map<String, Value>, key: &str, before: &Value, others: &[&Value]) {
     match (live.get_mut(key), before) {
         (Some(Value::Object(part)), Value::Object(before)) => {

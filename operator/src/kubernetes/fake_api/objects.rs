@@ -188,6 +188,24 @@ impl Objects {
         Ok(self.commit(key, object))
     }
 
+    /// The fields that others have applied, and that this manager would change.
+    pub(super) fn conflicts(&self, key: &Key, manager: &str, wanted: &Value) -> Vec<String> {
+        let Some(live) = self.objects.get(key) else {
+            return Vec::new();
+        };
+        let of_others = self
+            .applied
+            .iter()
+            .filter(|((of, other, status), _)| of == key && other != manager && !status);
+        let mut fields: Vec<String> = of_others
+            .flat_map(|(_, applied)| merge::conflicts("", live, applied, wanted))
+            .filter(|field| field.starts_with(".spec") || field.starts_with(".metadata.annotations"))
+            .collect();
+        fields.sort();
+        fields.dedup();
+        fields
+    }
+
     pub(super) fn delete(&mut self, key: &Key, uid: Option<&str>) -> Result<Value, Refused> {
         let live = self.objects.get(key).ok_or_else(|| not_found(key))?.clone();
         if uid.is_some_and(|uid| live["metadata"]["uid"] != uid) {

@@ -21,7 +21,7 @@ pub(super) struct Target {
 
 impl Target {
     /// Panics on what the fake does not know: the operator asks for nothing else.
-    pub(super) fn parse(method: &Method, uri: &Uri) -> Self {
+    pub(super) fn parse(method: &Method, uri: &Uri, applies: bool) -> Self {
         let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
         let rest = match segments.first() {
             Some(&"api") => &segments[2..],
@@ -40,7 +40,7 @@ impl Target {
             Method::GET if name.is_empty() => "list",
             Method::GET => "get",
             Method::PATCH if status => "status",
-            Method::PATCH if query.contains_key("force") => "apply",
+            Method::PATCH if applies => "apply",
             Method::PATCH => "patch",
             Method::POST => "create",
             Method::DELETE => "delete",
@@ -115,6 +115,15 @@ impl Target {
             }
             _ => {
                 let manager = self.query.get("fieldManager").map(String::as_str).unwrap_or_default();
+                let forced = self.query.get("force").map(String::as_str) == Some("true");
+                let conflicts = match forced {
+                    true => Vec::new(),
+                    false => objects.conflicts(&self.key, manager, &body),
+                };
+                if !conflicts.is_empty() {
+                    let fields: String = conflicts.iter().map(|field| format!("\n- {field}")).collect();
+                    return Err((409, format!("Apply failed with conflicts:{fields}")));
+                }
                 objects.apply(&self.key, manager, &body, self.status)
             }
         }

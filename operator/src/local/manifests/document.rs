@@ -28,6 +28,8 @@ pub(super) struct Document {
     pub(super) resource: Option<Resource>,
     pub(super) errors: Vec<ManifestError>,
     pub(super) warnings: Vec<String>,
+    /// What a person wrote, without anything that was filled in.
+    pub(super) written: Value,
     parsed: Parsed,
 }
 
@@ -55,7 +57,7 @@ pub(super) enum Resource {
 
 const ORIGIN: &str = "StreamOrigin";
 const POOL: &str = "EdgePool";
-const SECRET: &str = "Secret";
+pub(super) const SECRET: &str = "Secret";
 const KINDS: [(&str, &str); 3] = [(ORIGIN, API_VERSION), (POOL, API_VERSION), (SECRET, "v1")];
 
 /// Metadata as a person writes it, and as `kubectl get -o yaml` prints it.
@@ -89,6 +91,7 @@ pub(super) fn read(mut parsed: Parsed, place: Place) -> Document {
     let mut found = Vec::new();
     let mut warnings = Vec::new();
     let mut value = std::mem::take(&mut parsed.value);
+    let written = value.clone();
     let kind = kind_of(&value, &mut found);
     let key = kind.and_then(|_| key_of(&value, &mut found));
     let upstream = match (kind, &key) {
@@ -119,6 +122,7 @@ pub(super) fn read(mut parsed: Parsed, place: Place) -> Document {
         resource: resource.filter(|_| found.is_empty()),
         errors: Vec::new(),
         warnings: Vec::new(),
+        written,
         parsed,
     };
     document.errors = found
