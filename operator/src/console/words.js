@@ -66,6 +66,7 @@ export const REPLICATION = {
   UpstreamSilent: "its origin is silent; edges keep what they hold",
   UpstreamSuspended: "its upstream is suspended",
   UpstreamNotFound: "its upstream does not exist",
+  UpstreamInvalid: "its upstream has a spec that is refused",
   UpstreamCycle: "pools feed each other in a circle",
   TooManyStreams: "more streams than are planned; the rest is pulled on demand",
 };

@@ -10,9 +10,9 @@ use super::{Control, Now};
 use crate::api::edge_pool::{ReplicationMode, UpstreamKind};
 use crate::autoscaling::verdict::Verdict;
 use crate::fleet::ResourceId;
+use crate::fleet::ResourceKind;
 use crate::fleet::document::{self, EdgeEntry, Fleet, PoolEntry, Target};
 use crate::fleet::figures::totals;
-use crate::fleet::ResourceKind;
 use crate::metrics::PoolGauges;
 use crate::platform::{Happening, HappeningReason, Platform, Wishes};
 use crate::replication;
@@ -88,7 +88,8 @@ impl PoolReport {
                 replication::Verdict::UpstreamUnheard
                 | replication::Verdict::UpstreamSilent
                 | replication::Verdict::UpstreamNotFound
-                | replication::Verdict::UpstreamCycle,
+                | replication::Verdict::UpstreamCycle
+                | replication::Verdict::UpstreamInvalid,
             ) => true,
             Some(
                 replication::Verdict::Replicating
