@@ -13,8 +13,9 @@ use crate::fleet::ResourceId;
 use crate::fleet::ResourceKind;
 use crate::fleet::document::{self, EdgeEntry, Fleet, PoolEntry, Target};
 use crate::fleet::figures::totals;
+use crate::history::About;
 use crate::metrics::PoolGauges;
-use crate::platform::{Happening, HappeningReason, Platform, Wishes};
+use crate::platform::{HappeningReason, Platform, Wishes};
 use crate::replication;
 use crate::validate::{Scaling, ValidPool};
 
@@ -217,18 +218,15 @@ impl<P: Platform> Control<P> {
             learning: self.learning.is_on(),
             at: Some(Instant::now()),
         };
-        self.tell_troubles(&snapshot);
+        self.tell_troubles(&snapshot, now);
         self.metrics_of(&snapshot, now);
         self.snapshot.send_replace(Arc::new(snapshot));
     }
 
     /// Tells of pulls that have begun to fail, and of pools whose upstream has been found missing.
-    fn tell_troubles(&self, new: &Snapshot) {
+    fn tell_troubles(&self, new: &Snapshot, now: Now) {
         let old = self.snapshot.borrow().clone();
-        let tell = |resource: &ResourceId, reason, note| {
-            let resource = resource.clone();
-            self.platform.tell(Happening { resource, reason, note });
-        };
+        let tell = |resource: &ResourceId, reason, note| self.announce(resource, reason, note, About::default(), now);
         let failing = |snapshot: &Snapshot, id: &ResourceId| match id.kind {
             ResourceKind::StreamOrigin => snapshot.origins.get(id).and_then(|report| report.failing_pull.clone()),
             ResourceKind::EdgePool => snapshot.pools.get(id).and_then(|report| report.failing_pull.clone()),

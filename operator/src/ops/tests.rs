@@ -175,7 +175,13 @@ async fn an_operator_that_stands_by_says_so_until_it_reports() {
     };
     served.standing_by.send_replace(true);
     assert_eq!(standing_by().await, true);
+    assert_eq!(
+        served.get("/api/v1/targets").await.0,
+        503,
+        "no list is not an empty one"
+    );
     served.standing_by.send_replace(false);
+    assert_eq!(served.get("/api/v1/targets").await.0, 200);
     assert_eq!(standing_by().await, false);
     served.stop.cancel();
     served.task.await.unwrap();
