@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
+use tokio::time::MissedTickBehavior;
 
 use crate::process::say;
 use crate::scene::{Scene, hello, stream};
@@ -289,6 +290,8 @@ async fn events(mut stream: TcpStream, node: &Node) -> Option<()> {
     // Nodes that started together do not speak together for ever.
     let start = tokio::time::Instant::now() + Duration::from_millis(rand::random_range(0..1_000));
     let mut seconds = tokio::time::interval_at(start, Duration::from_secs(1));
+    // As the real node does: figures that could not be sent in time are not sent later.
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for second in 0.. {
         let next = loop {
             tokio::select! {
