@@ -161,7 +161,8 @@ pub(crate) fn run(scene: &Scene, steady_seconds: u64) {
         term: 1,
         longest_wait: Duration::from_secs(2),
     };
-    let control = Control::new(settings, Standing(facts(scene, &ports)), Metrics::new().unwrap());
+    let metrics = Metrics::new().unwrap();
+    let control = Control::new(settings, Standing(facts(scene, &ports)), metrics.clone());
     let (_wishes, seen) = watch::channel(Arc::new(wishes(scene)));
     let begun = Instant::now();
     runtime.spawn(async move { drop(control.run(seen, std::future::pending()).await) });
@@ -196,6 +197,7 @@ pub(crate) fn run(scene: &Scene, steady_seconds: u64) {
             pause(137);
         }
     }
+    assert!(metrics.replication_seconds.get_sample_count() >= PUBLISHED as u64);
     let (rss_mib, peak_mib) = memory_mib();
     let [busy, quiet] = delivered;
     say(&Figures {
