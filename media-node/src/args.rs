@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use headwater_contract::Role;
 
-use crate::hub::Limits;
+use crate::hub::{Limits, Targets};
 use crate::names::AppName;
 use crate::settings::Settings;
 use crate::telemetry::LogFormat;
@@ -22,7 +22,7 @@ pub struct Args {
 }
 
 const AFTER_HELP: &str = "Every flag can be given as an environment variable. \
-    Playback: http://HOST:8080/ is the player page; /live/NAME.flv, .mp4 and rtmp://HOST:1935/live/NAME the streams.";
+    Playback: http://HOST:8080/ is the player page; /live/NAME.flv, .mp4, .m3u8 and rtmp://HOST:1935/live/NAME the streams.";
 
 /// One subcommand a role.
 #[derive(Debug, Subcommand)]
@@ -39,6 +39,18 @@ pub struct OriginArgs {
     /// Refuse publishers until the control plane has said who may publish: without it, anyone may until then
     #[arg(long, env = "HEADWATER_REQUIRE_PUBLISHING_RULES")]
     pub require_publishing_rules: bool,
+    /// HLS: duration of a part, 100ms to 1s
+    #[arg(long, env = "HEADWATER_HLS_PART", default_value = "200ms", value_parser = part, value_name = "TIME")]
+    pub hls_part: Duration,
+    /// HLS: shortest segment, 1s or more; one ends at the first key frame after it
+    #[arg(long, env = "HEADWATER_HLS_SEGMENT", default_value = "1s", value_parser = segment, value_name = "TIME")]
+    pub hls_segment: Duration,
+    /// HLS: longest segment in whole seconds, the playlists' target duration; one without a key frame by then ends without
+    #[arg(long, env = "HEADWATER_HLS_LONGEST", default_value = "4s", value_parser = longest, value_name = "TIME")]
+    pub hls_longest: Duration,
+    /// HLS: how much can be played back; at least three of the longest segments are kept
+    #[arg(long, env = "HEADWATER_HLS_WINDOW", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub hls_window: Duration,
     /// Flags of every role.
     #[command(flatten)]
     pub node: NodeArgs,
@@ -50,6 +62,9 @@ pub struct EdgeArgs {
     /// Base URL to pull streams from that viewers ask for, rtmp://HOST[:PORT][/APP]; may be repeated, tried in turn
     #[arg(long, env = "HEADWATER_UPSTREAM", value_delimiter = ',', value_name = "URL")]
     pub upstream: Vec<String>,
+    /// Delivery port of each --upstream in turn, http://HOST:PORT: HLS that was packaged before this node came is fetched there
+    #[arg(long, env = "HEADWATER_UPSTREAM_HTTP", value_delimiter = ',', value_name = "URL")]
+    pub upstream_http: Vec<String>,
     /// Flags of every role.
     #[command(flatten)]
     pub node: NodeArgs,
@@ -118,6 +133,19 @@ pub struct NodeArgs {
     pub log: String,
 }
 
+impl OriginArgs {
+    /// What the origin's clock announces to every node.
+    fn targets(&self) -> Targets {
+        let longest = self.hls_longest.max(self.hls_segment);
+        Targets {
+            part_ms: self.hls_part.as_millis() as u32,
+            segment_ms: self.hls_segment.as_millis() as u32,
+            longest_ms: longest.as_secs().max(1) as u32 * 1_000,
+            window_ms: self.hls_window.max(longest * 3).as_millis() as u64,
+        }
+    }
+}
+
 impl Args {
     /// Flags of every role.
     pub fn node(&self) -> &NodeArgs {
@@ -130,9 +158,15 @@ impl Args {
 
 impl From<Args> for Settings {
     fn from(args: Args) -> Self {
-        let (role, upstreams, rules, node) = match args.role {
-            RoleArgs::Origin(origin) => (Role::Origin, Vec::new(), origin.require_publishing_rules, origin.node),
-            RoleArgs::Edge(edge) => (Role::Edge, edge.upstream, false, edge.node),
+        let (role, upstreams, upstream_http, targets, rules, node) = match args.role {
+            RoleArgs::Origin(origin) => {
+                let (rules, targets) = (origin.require_publishing_rules, origin.targets());
+                (Role::Origin, Vec::new(), Vec::new(), targets, rules, origin.node)
+            }
+            RoleArgs::Edge(edge) => {
+                let targets = Targets::default();
+                (Role::Edge, edge.upstream, edge.upstream_http, targets, false, edge.node)
+            }
         };
         Settings {
             role,
@@ -143,6 +177,7 @@ impl From<Args> for Settings {
             ops_listen: node.ops_listen,
             control_token_file: node.control_token_file,
             upstreams,
+            upstream_http,
             require_publishing_rules: rules,
             ready_wait: node.ready_wait,
             drain_accept: node.drain_accept,
@@ -152,6 +187,7 @@ impl From<Args> for Settings {
             max_connections: node.max_connections,
             hub: Limits {
                 streams: node.max_streams,
+                targets,
                 ..Limits::default()
             },
             feeds: Default::default(),
@@ -175,6 +211,32 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(format!("{unit:?} is no unit of time; ms, s, m and h are")),
     };
     Ok(Duration::from_millis(number.saturating_mul(millis)))
+}
+
+fn part(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(100), Duration::from_secs(1))
+}
+
+fn segment(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_secs(1), Duration::from_secs(60))
+}
+
+fn longest(text: &str) -> Result<Duration, String> {
+    let longest = within(text, Duration::from_secs(1), Duration::from_secs(60))?;
+    match longest.subsec_nanos() {
+        0 => Ok(longest),
+        _ => Err(format!(
+            "{text:?} is not in whole seconds, which the target duration of playlists is"
+        )),
+    }
+}
+
+fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let given = duration(text)?;
+    match (least..=most).contains(&given) {
+        true => Ok(given),
+        false => Err(format!("{text:?} is not between {least:?} and {most:?}")),
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! DELIVER: what viewers ask for, and the feeds' bytes on their sockets.
 //!
 //! ```text
-//! server ─▶ route (pure) ─▶ http (body) ────────────┐
+//! server ─▶ route (pure) ─▶ hls (files of package::hls)
+//!                        ├▶ http (body) ────────────┐
 //!                        └▶ websocket (dialogue) ─▶ pump ◀─ Cursor ◀─ package::Feed
 //!                rtmp (dialogue, from ingest) ──────┘
 //! ```
 //! Nothing here can make a feed, or another viewer, wait.
 
 pub mod assets;
+pub mod hls;
 pub mod http;
 pub mod movers;
 pub mod outbox;
@@ -24,6 +26,7 @@ pub(crate) mod rig;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::{Hub, Stream, Watching};
@@ -31,6 +34,7 @@ use crate::lifecycle::Lifecycle;
 use crate::meters::{Meters, Protocol, Refusal, Serving};
 use crate::names::AppName;
 use crate::package::feed::Cursor;
+use crate::package::hls::channel::Channels;
 use crate::package::{Format, Packager};
 
 use movers::Movers;
@@ -49,6 +53,10 @@ pub struct Parts {
     pub hub: Hub,
     /// The feeds.
     pub packager: Packager,
+    /// HLS windows.
+    pub channels: Channels,
+    /// Requests that may wait for what is to come, at once; one more is answered 503.
+    pub waiting: Arc<Semaphore>,
     /// Counts.
     pub meters: Meters,
     /// Whether newcomers are served.
@@ -96,7 +104,8 @@ impl Viewer {
         let format = match protocol {
             Protocol::Rtmp | Protocol::Relay | Protocol::Push => Format::Rtmp,
             Protocol::Flv | Protocol::WsFlv => Format::Flv,
-            Protocol::Ws | Protocol::Mp4 => Format::Fmp4,
+            // HLS viewers have no place in a feed.
+            Protocol::Ws | Protocol::Mp4 | Protocol::Hls => Format::Fmp4,
         };
         let watching = match protocol {
             Protocol::Relay => stream.relay(),

@@ -13,4 +13,5 @@ pub mod flv;
 pub mod h264;
 pub mod hevc;
 pub mod opus;
+pub(crate) mod pace;
 pub mod record;

@@ -20,6 +20,8 @@ pub enum Protocol {
     Ws,
     /// Progressive fMP4 over HTTP.
     Mp4,
+    /// HLS: counted by the media that is sent, since nobody has a connection of their own.
+    Hls,
     /// A push to another server.
     Push,
 }
@@ -94,7 +96,7 @@ macro_rules! labels {
 }
 
 labels!(Protocol {
-    Rtmp = "rtmp", Relay = "relay", Flv = "flv", WsFlv = "ws_flv", Ws = "ws", Mp4 = "mp4", Push = "push",
+    Rtmp = "rtmp", Relay = "relay", Flv = "flv", WsFlv = "ws_flv", Ws = "ws", Mp4 = "mp4", Hls = "hls", Push = "push",
 });
 labels!(Refusal {
     Malformed = "malformed", Timeout = "timeout", Limit = "limit", NotFound = "not_found", Method = "method",
@@ -146,6 +148,15 @@ impl Meters {
         }
     }
 
+    /// Counts an audience of which only the number is known, for as long as the guard lives.
+    pub fn audience(&self, protocol: Protocol) -> Audience {
+        Audience {
+            serving: self.clone(),
+            protocol,
+            size: 0,
+        }
+    }
+
     /// How many are served now.
     pub fn served(&self, protocol: Protocol) -> u64 {
         self.0.viewers[protocol as usize].load(Ordering::Relaxed)
@@ -188,6 +199,30 @@ impl Meters {
     /// Reconnects of pulls so far.
     pub fn pull_reconnects(&self) -> u64 {
         self.0.pull_reconnects.load(Ordering::Relaxed)
+    }
+}
+
+/// An audience, counted until it is dropped.
+#[derive(Debug)]
+pub struct Audience {
+    serving: Meters,
+    protocol: Protocol,
+    size: u64,
+}
+
+impl Audience {
+    /// It is this large now.
+    pub fn set(&mut self, size: u64) {
+        let viewers = &self.serving.0.viewers[self.protocol as usize];
+        viewers.fetch_add(size, Ordering::Relaxed);
+        viewers.fetch_sub(self.size, Ordering::Relaxed);
+        self.size = size;
+    }
+}
+
+impl std::ops::Drop for Audience {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 

@@ -4,11 +4,13 @@ pub mod signal;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_contract::{Role, StreamEnd};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +32,7 @@ use crate::ops::control::Terms;
 use crate::ops::events::Events;
 use crate::ops::token::TokenFile;
 use crate::ops::{self, Identity, Ops};
+use crate::package::hls::channel::Channels;
 use crate::package::{self, Packager};
 use crate::settings::Settings;
 use signal::End;
@@ -123,6 +126,8 @@ impl Node {
             app: self.settings.app.clone(),
             hub: self.hub.clone(),
             packager: Packager::new(self.settings.feeds, package::make_mux, self.tasks.clone()),
+            channels: Channels::new(self.meters.clone(), self.tasks.clone(), self.deliver.clone()),
+            waiting: Arc::new(Semaphore::new(self.settings.max_connections)),
             meters: self.meters.clone(),
             lifecycle: self.lifecycle.clone(),
             movers: Movers::default(),
@@ -140,7 +145,11 @@ impl Node {
             tasks: self.tasks.clone(),
             stop: self.ingest.clone(),
         };
-        Ok(Puller::new(context, &self.settings.upstreams)?)
+        Ok(Puller::new(
+            context,
+            &self.settings.upstreams,
+            &self.settings.upstream_http,
+        )?)
     }
 
     fn start_ingest(

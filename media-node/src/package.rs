@@ -9,6 +9,7 @@ mod packager;
 
 pub mod flv;
 pub mod fmp4;
+pub mod hls;
 pub mod rtmp_chunks;
 pub mod websocket_frame;
 

@@ -29,6 +29,8 @@ pub struct Settings {
     pub control_token_file: PathBuf,
     /// Base URLs `rtmp://host[:port][/app]` to pull from on demand, tried in turn.
     pub upstreams: Vec<String>,
+    /// `http://host:port` of the delivery ports of the first of them.
+    pub upstream_http: Vec<String>,
     /// An origin refuses publishers until the control plane has said who may publish.
     pub require_publishing_rules: bool,
     /// Longest wait before the start-up latch closes by itself.

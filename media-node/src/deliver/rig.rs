@@ -1,10 +1,12 @@
 //! A hub, a packager with a readable mux (but for RTMP, whose client reads it), and a publisher, for tests of delivery
 //! and ops.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_contract::{StreamEnd, StreamSource};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +18,7 @@ use crate::media::track::{Learned, VideoCodec, VideoConfig};
 use crate::media::unit::{TrackKind, Unit, UnitKind};
 use crate::meters::Meters;
 use crate::package::feed::{Audience, Draft, EntryKind, FeedLimits};
+use crate::package::hls::channel::Channels;
 use crate::package::{Changed, Format, Mux, Packager};
 
 /// Every message as text: `I(record)` headers, `K(data)` and `F(data)` frames, `c` clocks for the informed.
@@ -79,11 +82,14 @@ impl Rig {
         };
         let lifecycle = Lifecycle::default();
         lifecycle.latch();
+        let meters = Meters::default();
         let delivery = Delivery::new(Parts {
+            channels: Channels::new(meters.clone(), tasks.clone(), CancellationToken::new()),
+            waiting: Arc::new(Semaphore::new(100)),
             node: "edge-1".into(),
             app: "live".parse().unwrap(),
             packager: Packager::new(feeds, make, tasks.clone()),
-            meters: Meters::default(),
+            meters,
             lifecycle,
             movers: Movers::default(),
             write_timeout: Duration::from_secs(10),

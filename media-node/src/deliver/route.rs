@@ -2,8 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
 
+use super::hls::Ask;
 use crate::meters;
 use crate::names::{AppName, StreamName};
 
@@ -22,6 +23,13 @@ pub enum Route {
         container: Container,
         /// How.
         transport: Transport,
+    },
+    /// A file of a stream's HLS.
+    Hls {
+        /// Which stream.
+        stream: StreamName,
+        /// Which file.
+        ask: Ask,
     },
     /// The list of live streams.
     Streams,
@@ -67,11 +75,19 @@ pub struct Refusal {
 pub const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 impl Refusal {
-    fn not_found(message: String) -> Self {
+    pub(super) fn not_found(message: String) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
             message,
             reason: meters::Refusal::NotFound,
+        }
+    }
+
+    pub(super) fn bad_query(message: String) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            message,
+            reason: meters::Refusal::Malformed,
         }
     }
 
@@ -85,7 +101,7 @@ impl Refusal {
 }
 
 /// Routes a request of a node that serves `app`.
-pub fn route(method: &Method, path: &str, headers: &HeaderMap, app: &AppName) -> Result<Route, Refusal> {
+pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, app: &AppName) -> Result<Route, Refusal> {
     if method == Method::OPTIONS {
         return Ok(Route::Preflight);
     }
@@ -96,6 +112,7 @@ pub fn route(method: &Method, path: &str, headers: &HeaderMap, app: &AppName) ->
             reason: meters::Refusal::Method,
         });
     }
+    let path = uri.path();
     let mut steps = path.strip_prefix('/').unwrap_or(path).split('/');
     let steps = [steps.next(), steps.next(), steps.next(), steps.next()];
     match steps {
@@ -111,9 +128,17 @@ pub fn route(method: &Method, path: &str, headers: &HeaderMap, app: &AppName) ->
                 (Err(error), _) | (_, Err(error)) => Err(Refusal::not_found(error.to_string())),
             }
         }
-        [Some(asked), Some(file), rest, _] => media(asked, file, rest, method, headers, app),
+        [Some(asked), Some(file), None, _] => media(asked, file, method, uri, headers, app),
+        [Some(asked), Some(stream), Some(file), None] => {
+            served(asked, app)?;
+            let stream = stream
+                .parse::<StreamName>()
+                .map_err(|error| Refusal::not_found(error.to_string()))?;
+            let ask = Ask::parse(file, uri.query().unwrap_or_default())?;
+            Ok(Route::Hls { stream, ask })
+        }
         _ => Err(Refusal::not_found(format!(
-            "no {} here: streams are at /{app}/NAME.mp4 and /{app}/NAME.flv, the player at /",
+            "no {} here: streams are at /{app}/NAME.mp4, /{app}/NAME.flv and /{app}/NAME.m3u8, the player at /",
             shorten(path)
         ))),
     }
@@ -122,35 +147,31 @@ pub fn route(method: &Method, path: &str, headers: &HeaderMap, app: &AppName) ->
 fn media(
     asked: &str,
     file: &str,
-    rest: Option<&str>,
     method: &Method,
+    uri: &Uri,
     headers: &HeaderMap,
     app: &AppName,
 ) -> Result<Route, Refusal> {
-    if asked != app.as_str() {
-        return Err(Refusal::not_found(format!(
-            "no app {:?} here: this node serves the app {app}",
-            shorten(asked)
-        )));
-    }
-    let container = match (file.rsplit_once('.'), rest) {
-        (Some((name, "mp4")), None) => Some((name, Container::Fmp4)),
-        (Some((name, "flv")), None) => Some((name, Container::Flv)),
-        (Some((_, "m3u8")), _) => {
-            return Err(Refusal::not_found(
-                "HLS is not served by this version: take .mp4 or .flv".into(),
-            ));
+    served(asked, app)?;
+    let (name, form) = file.rsplit_once('.').unwrap_or((file, ""));
+    let stream = || {
+        name.parse::<StreamName>()
+            .map_err(|error| Refusal::not_found(error.to_string()))
+    };
+    let container = match form {
+        "mp4" => Container::Fmp4,
+        "flv" => Container::Flv,
+        "m3u8" => {
+            let (stream, ask) = (stream()?, Ask::multivariant());
+            return Ok(Route::Hls { stream, ask });
         }
-        _ => None,
+        _ => {
+            return Err(Refusal::not_found(format!(
+                "no such form of a stream: take /{app}/NAME.mp4, /{app}/NAME.flv or /{app}/NAME.m3u8"
+            )));
+        }
     };
-    let Some((name, container)) = container else {
-        return Err(Refusal::not_found(format!(
-            "no such form of a stream: take /{app}/NAME.mp4 or /{app}/NAME.flv"
-        )));
-    };
-    let stream = name
-        .parse::<StreamName>()
-        .map_err(|error| Refusal::not_found(error.to_string()))?;
+    let stream = stream()?;
     let transport = match method == Method::GET && wants_websocket(headers) {
         true => Transport::WebSocket {
             key: websocket_key(headers)?,
@@ -162,6 +183,16 @@ fn media(
         container,
         transport,
     })
+}
+
+fn served(asked: &str, app: &AppName) -> Result<(), Refusal> {
+    match asked == app.as_str() {
+        true => Ok(()),
+        false => Err(Refusal::not_found(format!(
+            "no app {:?} here: this node serves the app {app}",
+            shorten(asked)
+        ))),
+    }
 }
 
 /// RFC 6455 §4.2.1: `Upgrade` has `websocket`, `Connection` has `Upgrade`.
@@ -194,7 +225,7 @@ fn websocket_key(headers: &HeaderMap) -> Result<String, Refusal> {
     }
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().take(140).collect()
 }
 
@@ -207,7 +238,8 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        route(&method.parse().unwrap(), path, &map, &"live".parse().unwrap())
+        let uri = path.replace(' ', "%20").parse().unwrap();
+        route(&method.parse().unwrap(), &uri, &map, &"live".parse().unwrap())
     }
 
     fn body(stream: &str, container: Container) -> Route {
@@ -248,8 +280,10 @@ mod tests {
     fn refusals_say_what_is_wrong() {
         let cases = [
             ("GET", "/other/cam1.mp4", 404, "serves the app live"),
-            ("GET", "/live/cam1.m3u8", 404, "not served by this version"),
-            ("GET", "/live/cam1/index.m3u8", 404, "no such form"),
+            ("GET", "/live/cam1/index.m3u8", 404, "video.m3u8"),
+            ("GET", "/live/cam1/video.m3u8?_HLS_part=1", 400, "_HLS_msn"),
+            ("GET", "/live/cam1/video-x.m4s", 404, "no such file"),
+            ("GET", "/live/cam1/video/1.m4s", 404, "the player at /"),
             ("GET", "/live/cam1.avi", 404, "no such form"),
             ("GET", "/live/cam1", 404, "no such form"),
             ("GET", "/live/.mp4", 404, "is not a stream"),

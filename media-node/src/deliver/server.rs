@@ -17,7 +17,7 @@ use super::assets::Assets;
 use super::http::{Body, body, whole};
 use super::route::{self, Container, Refusal, Route, Transport, route};
 use super::websocket::{self, WebSocket};
-use super::{Delivery, Viewer, pump};
+use super::{Delivery, Viewer, hls, pump};
 use crate::http_server::{HttpServer, Patient, Place};
 use crate::hub::demand::Unavailable;
 use crate::hub::{Snapshot, Stream};
@@ -68,7 +68,7 @@ impl Desk {
 
     async fn route(self, request: Request<Incoming>) -> Response<Body> {
         let Delivery(parts) = &self.delivery;
-        let routed = route(request.method(), request.uri().path(), request.headers(), &parts.app);
+        let routed = route(request.method(), request.uri(), request.headers(), &parts.app);
         match routed {
             Err(refusal) => self.refuse(&refusal),
             Ok(Route::Page) => self.assets.document(request.headers()).map(whole),
@@ -91,6 +91,11 @@ impl Desk {
                 response
             }
             Ok(Route::Preflight) => preflight(),
+            Ok(Route::Hls { stream, ask }) => match hls::answer(&self.delivery, &request, &stream, ask).await {
+                Ok(response) => open(response),
+                Err(hls::Sorry::Refused(refusal)) => self.refuse(&refusal),
+                Err(hls::Sorry::Later(reason, message)) => self.later(reason, &message),
+            },
             Ok(Route::Streams) => streams(&self.delivery),
             Ok(Route::Media {
                 stream,

@@ -121,6 +121,10 @@ impl Ring {
         self.starts.back()
     }
 
+    fn oldest_start(&self) -> Option<&Arc<Start>> {
+        self.starts.front()
+    }
+
     fn copy_from(&self, seq: u64, most: usize, out: &mut Vec<Item>) -> u64 {
         let from = (seq - self.first) as usize;
         let before = out.len();
@@ -142,6 +146,8 @@ pub struct Subscriber {
     stream: Stream,
     restarts: u64,
     next: Option<u64>,
+    /// Begins with all that is here rather than with the newest start.
+    all: bool,
 }
 
 /// Items handed out at once.
@@ -153,7 +159,14 @@ impl Subscriber {
             stream,
             restarts,
             next: None,
+            all: false,
         }
+    }
+
+    /// Begins at the oldest start that is held.
+    pub(super) fn from_oldest(mut self) -> Self {
+        self.all = true;
+        self
     }
 
     /// The stream that it reads.
@@ -185,7 +198,11 @@ impl Subscriber {
             }
             let next = match self.next {
                 Some(next) if next >= ring.first => next,
-                lost => match ring.newest_start() {
+                lost => match if self.all && lost.is_none() {
+                    ring.oldest_start()
+                } else {
+                    ring.newest_start()
+                } {
                     Some(start) => {
                         self.next = Some(start.seq);
                         if lost.is_some() {

@@ -9,13 +9,23 @@ pub struct Targets {
     pub part_ms: u32,
     /// Shortest segment, milliseconds; a segment ends at the first key frame after it. At least 1000.
     pub segment_ms: u32,
+    /// Longest segment, milliseconds: one without a key frame by then ends where it is. A multiple of 1000.
+    pub longest_ms: u32,
+    /// How much can be played back, milliseconds of media.
+    pub window_ms: u64,
 }
+
+/// How much longer than `longest_ms` a segment waits for its key frame, by the track that comes then: playlists round
+/// durations to whole seconds (RFC 8216bis §4.4.3.1), and audio is often interleaved ahead of the key frame that is due.
+const PATIENCE_MS: [i64; 2] = [250, 400];
 
 impl Default for Targets {
     fn default() -> Self {
         Self {
             part_ms: 200,
             segment_ms: 1_000,
+            longest_ms: 4_000,
+            window_ms: 30_000,
         }
     }
 }
@@ -61,15 +71,18 @@ impl Cutter {
 
     /// The cut before `unit`, if one is due. `has_video` says whether key frames rule the cutting.
     pub(super) fn before(&mut self, unit: &Unit, has_video: bool) -> Option<Cut> {
-        let may_cut = match unit.track {
-            TrackKind::Video => unit.kind == UnitKind::Key,
-            TrackKind::Audio => !has_video && unit.kind == UnitKind::Frame,
-            TrackKind::Script => false,
+        let (may_cut, patience) = match unit.track {
+            TrackKind::Video => (unit.kind == UnitKind::Key, PATIENCE_MS[0]),
+            TrackKind::Audio => (!has_video && unit.kind == UnitKind::Frame, PATIENCE_MS[1]),
+            TrackKind::Script => return None,
         };
         let due = self
             .begun_at
             .is_none_or(|begun| self.broken || unit.dts - begun >= i64::from(self.targets.segment_ms));
-        if !(may_cut && due) {
+        let overdue = self
+            .begun_at
+            .is_some_and(|begun| unit.dts - begun >= i64::from(self.targets.longest_ms) + patience);
+        if !(may_cut && due || overdue) {
             return None;
         }
         let mut cut = self.next;
@@ -142,6 +155,24 @@ mod tests {
                 segment: 2,
                 discontinuity: 1
             })
+        );
+    }
+
+    /// A playlist's target duration can't change, and no segment may be longer: a stream with few key frames is cut without.
+    #[test]
+    fn a_segment_without_a_key_frame_ends_all_the_same() {
+        let mut cutter = Cutter::new(Targets::default(), 0);
+        let mut at = |track, kind, dts| cutter.before(&unit(track, kind, dts), true).is_some();
+        assert!(at(TrackKind::Video, UnitKind::Key, 0));
+        assert!(
+            !at(TrackKind::Audio, UnitKind::Frame, 4_390),
+            "the key frame may come yet"
+        );
+        assert!(!at(TrackKind::Video, UnitKind::Frame, 4_240));
+        assert!(at(TrackKind::Video, UnitKind::Frame, 4_280));
+        assert!(
+            at(TrackKind::Audio, UnitKind::Frame, 4_280 + 4_400),
+            "video may have stopped"
         );
     }
 

@@ -12,6 +12,7 @@ use super::cutter::{Cut, Cutter};
 use super::registry::Limits;
 use crate::media::clock::Clock;
 use crate::media::meter::BitrateMeter;
+use crate::media::pace::AudioPace;
 use crate::media::track::{Learned, Tracks};
 use crate::media::unit::{TrackKind, Unit, UnitKind};
 
@@ -41,6 +42,8 @@ pub(super) struct State {
     pub(super) last_media: Option<Instant>,
     pub(super) session: Session,
     pub(super) meter: BitrateMeter,
+    /// Counts the samples of our own timeline.
+    pub(super) audio: AudioPace,
     pub(super) ended: Option<StreamEnd>,
 }
 
@@ -92,6 +95,7 @@ impl State {
                 reason: StreamEnd::PublisherLost,
             },
             meter: BitrateMeter::new(METER_MS),
+            audio: AudioPace::default(),
             ended: None,
         }
     }
@@ -115,6 +119,7 @@ impl State {
         self.newest_dts = 0; // times begin anew, and so does what is measured by them
         self.newest_of = [None; 2];
         self.meter = BitrateMeter::new(METER_MS);
+        self.audio = AudioPace::default();
         self.unsettled_key = None;
     }
 
@@ -137,7 +142,7 @@ impl State {
             self.newest_of[track] = self.newest_of[track].max(Some(unit.dts));
         }
         if let Some(next) = learned.and_then(|learned| self.tracks.with(learned)) {
-            self.tracks = Arc::new(next);
+            self.change_tracks(next);
             if !unit.is_media() {
                 return self
                     .ring
@@ -151,6 +156,9 @@ impl State {
             self.newest_dts = self.newest_dts.max(unit.dts);
             self.shed(&unit);
             self.cut(&unit, limits);
+            if unit.track == TrackKind::Audio {
+                self.audio.place(unit.dts, &unit.data());
+            }
         } else if matches!(unit.kind, UnitKind::Config | UnitKind::Metadata) {
             return; // a repeat of what is known already
         }
@@ -174,8 +182,21 @@ impl State {
         if newest.is_some_and(|newest| unit.dts.saturating_sub(newest) >= GONE_MS)
             && let Some(next) = self.tracks.without(other)
         {
-            self.tracks = Arc::new(next);
+            self.change_tracks(next);
         }
+    }
+
+    /// Headers are for whole segments: where they change, a segment begins as soon as one can.
+    fn change_tracks(&mut self, next: Tracks) {
+        if next.version != self.tracks.version
+            && let Clocking::Own(cutter) = &mut self.clocking
+        {
+            cutter.discontinuity();
+        }
+        if next.audio != self.tracks.audio {
+            self.audio = AudioPace::of(next.audio.as_deref());
+        }
+        self.tracks = Arc::new(next);
     }
 
     fn cut(&mut self, unit: &Unit, limits: Limits) {
@@ -188,18 +209,26 @@ impl State {
         let Some(Cut { segment, discontinuity }) = cutter.before(unit, self.tracks.video.is_some()) else {
             return;
         };
+        let targets = cutter.targets();
+        let (audio_next, wall_ms) = (self.audio.next(), now_ms());
+        if let Some(next) = audio_next {
+            self.audio.anchor(next); // as every other node does on this message
+        }
         let clock = Arc::new(Clock {
             version: 1,
             epoch: self.epoch,
             segment,
             discontinuity,
             media_time_ms: unit.dts,
-            wall_ms: now_ms(),
-            part_target_ms: cutter.targets().part_ms,
-            segment_target_ms: cutter.targets().segment_ms,
+            wall_ms,
+            part_target_ms: targets.part_ms,
+            segment_target_ms: targets.longest_ms,
             init_version: self.tracks.version,
             bandwidth_bps: self.meter.bits_per_second(),
             units: self.units,
+            program_ms: program_date(self.clock.as_deref(), unit.dts, wall_ms),
+            window_ms: targets.window_ms,
+            audio_next,
         });
         self.clock = Some(Arc::clone(&clock));
         self.ring
@@ -253,6 +282,20 @@ impl State {
             tracks: Arc::clone(&self.tracks),
             clock,
         })
+    }
+}
+
+/// Most by which a date may be off the wall clock before it jumps, and by how much it comes nearer with each segment.
+const DATE_OFF_MS: i64 = 2_000;
+const DATE_STEP_MS: i64 = 5;
+
+/// The date of a segment that begins at `dts`: where the one before puts it by the media, and a little nearer to the wall clock.
+fn program_date(before: Option<&Clock>, dts: i64, wall_ms: u64) -> u64 {
+    let Some(before) = before else { return wall_ms };
+    let expected = (before.program_ms as i64).saturating_add(dts - before.media_time_ms);
+    match (wall_ms as i64).saturating_sub(expected) {
+        off if off.abs() > DATE_OFF_MS => wall_ms,
+        off => (expected + off.clamp(-DATE_STEP_MS, DATE_STEP_MS)).max(0) as u64,
     }
 }
 

@@ -27,6 +27,10 @@ struct Shared {
     limits: Limits,
     viewers: AtomicU64,
     relays: AtomicU64,
+    /// Viewers without a connection of their own (HLS), as estimated.
+    unconnected: AtomicU64,
+    /// Where the node that it is pulled from packages it.
+    upstream: Mutex<Option<Arc<str>>>,
     wake: Notify,
     state: Mutex<State>,
 }
@@ -74,6 +78,8 @@ impl Stream {
             limits,
             viewers: AtomicU64::new(0),
             relays: AtomicU64::new(0),
+            unconnected: AtomicU64::new(0),
+            upstream: Mutex::default(),
             wake: Notify::new(),
             state: Mutex::new(State::new(source, epoch)),
         }))
@@ -105,7 +111,7 @@ impl Stream {
             tracks: Arc::clone(&state.tracks),
             since: state.since,
             bitrate_bps: state.meter.bits_per_second(),
-            viewers: self.0.viewers.load(Ordering::Relaxed),
+            viewers: self.viewers(),
             relays: self.0.relays.load(Ordering::Relaxed),
             lag_ms,
             lost_units: state.lost_units,
@@ -114,7 +120,27 @@ impl Stream {
 
     /// Viewers and relays.
     pub fn audience(&self) -> u64 {
-        self.0.viewers.load(Ordering::Relaxed) + self.0.relays.load(Ordering::Relaxed)
+        self.viewers() + self.0.relays.load(Ordering::Relaxed)
+    }
+
+    fn viewers(&self) -> u64 {
+        self.0.viewers.load(Ordering::Relaxed) + self.0.unconnected.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many watch it without a connection of their own.
+    pub fn set_unconnected(&self, viewers: u64) {
+        self.0.unconnected.store(viewers, Ordering::Relaxed);
+    }
+
+    /// The folder, `http://host:port/app/stream/`, in which the node that it is pulled from packages it; none for a stream
+    /// that is published here, or pulled from another kind of server.
+    pub fn upstream(&self) -> Option<Arc<str>> {
+        self.0.upstream.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets where the node that it is pulled from packages it.
+    pub fn set_upstream(&self, folder: Option<Arc<str>>) {
+        *self.0.upstream.lock().unwrap_or_else(PoisonError::into_inner) = folder;
     }
 
     /// True if nobody feeds it.
@@ -130,6 +156,11 @@ impl Stream {
     /// A cursor that begins at the newest start.
     pub fn subscribe(&self) -> Subscriber {
         Subscriber::new(self.clone(), self.lock().restarts)
+    }
+
+    /// A cursor that begins with all that is held from a start on.
+    pub fn subscribe_all(&self) -> Subscriber {
+        self.subscribe().from_oldest()
     }
 
     /// Counts a viewer for as long as the guard lives.

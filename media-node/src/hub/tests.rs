@@ -369,9 +369,12 @@ fn clock(epoch: u64, units: u64) -> Clock {
         media_time_ms: 0,
         wall_ms: 0,
         part_target_ms: 200,
-        segment_target_ms: 1_000,
+        segment_target_ms: 4_000,
         init_version: 0,
         bandwidth_bps: 0,
         units,
+        program_ms: 0,
+        window_ms: 30_000,
+        audio_next: None,
     }
 }

@@ -74,7 +74,7 @@ pub struct Puller(Arc<Shared>);
 struct Shared {
     context: PullContext,
     /// Bases of the node's own `--upstream`s.
-    own: Vec<crate::rtmp::url::RtmpUrl>,
+    own: Vec<sources::PullSource>,
     state: Mutex<State>,
 }
 
@@ -119,9 +119,11 @@ impl std::fmt::Debug for Puller {
 }
 
 impl Puller {
-    /// No pulls so far. `upstreams` are the node's own base URLs, for demands.
-    pub fn new(context: PullContext, upstreams: &[String]) -> Result<Self, PullsError> {
-        let own = sources::parse_bases(upstreams.iter().map(String::as_str), context.app.as_str())?;
+    /// No pulls so far. `upstreams` are the node's own base URLs, for demands, and `http` the delivery ports of the first of them.
+    pub fn new(context: PullContext, upstreams: &[String], http: &[String]) -> Result<Self, PullsError> {
+        let http = http.iter().map(|url| Some(url.as_str())).chain(std::iter::repeat(None));
+        let bases = upstreams.iter().map(String::as_str).zip(http);
+        let own = sources::parse_bases(bases, context.app.as_str())?;
         let on_demand = ValidOnDemand::own(own.clone(), context.idle_timeout);
         Ok(Self(Arc::new(Shared {
             context,

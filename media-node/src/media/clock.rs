@@ -22,7 +22,7 @@ pub struct Clock {
     pub wall_ms: u64,
     /// Target duration of a part, milliseconds.
     pub part_target_ms: u32,
-    /// Target duration of a segment, milliseconds.
+    /// Longest duration of a segment, milliseconds: the target duration of playlists.
     pub segment_target_ms: u32,
     /// Which decoder configuration is in force ([`super::track::Tracks::version`]).
     pub init_version: u32,
@@ -30,6 +30,16 @@ pub struct Clock {
     pub bandwidth_bps: u64,
     /// Count of media units of the epoch before this message: a difference at a relay is a loss.
     pub units: u64,
+    /// When the segment's first unit was taken in, Unix milliseconds, at the pace of the media: the jitter of arrivals, which
+    /// `wall_ms` has, is left out, so that dates in playlists agree with durations.
+    #[serde(default)]
+    pub program_ms: u64,
+    /// How much of the stream can be played back, milliseconds of media.
+    #[serde(default)]
+    pub window_ms: u64,
+    /// Where the next audio frame begins, in samples, if it follows the one before without a gap; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio_next: Option<u64>,
 }
 
 impl Clock {
@@ -61,6 +71,9 @@ mod tests {
             init_version: 0,
             bandwidth_bps: 0,
             units: 0,
+            program_ms: 0,
+            window_ms: 0,
+            audio_next: None,
         };
         assert_eq!(clock.lag_ms(5_400, 1_000_450), 50);
         assert_eq!(clock.lag_ms(5_400, 1_000_000), 0, "a unit from the future has no age");

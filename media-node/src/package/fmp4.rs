@@ -2,22 +2,21 @@
 //!
 //! Players by WebSocket are also sent text messages: `init` with the MIME type before each init segment, and `clock`.
 
-mod fragment;
+pub(super) mod fragment;
 mod init;
-mod pace;
-mod program;
+pub(super) mod program;
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use self::fragment::Sample;
-use self::pace::{AudioPace, VideoPace};
+use self::fragment::{Chunk, Sample};
 use self::program::Program;
 use super::feed::{Audience, Draft, EntryKind};
 use super::packager::{Changed, Mux};
 use super::websocket_frame::{BINARY, TEXT, ws_header};
 use crate::hub::{Item, Start, What};
 use crate::media::clock::Clock;
+use crate::media::pace::{AudioPace, VideoPace};
 use crate::media::track::Tracks;
 use crate::media::unit::{TrackKind, Unit, UnitKind};
 
@@ -77,6 +76,9 @@ impl Mux for Fmp4Mux {
             }
             What::Clock(clock) => {
                 self.sequence = clock.units;
+                if let Some(next) = clock.audio_next {
+                    self.audio.anchor(next);
+                }
                 out.push(text(&Text::Clock(clock), clock.media_time_ms));
             }
         }
@@ -141,14 +143,17 @@ impl Fmp4Mux {
             TrackKind::Script => return None,
         };
         let sync = unit.track == TrackKind::Audio || unit.kind == UnitKind::Key;
-        let head = fragment::head(Sample {
-            sequence: sequence as u32,
-            track_id,
-            decode_time: time.at,
+        let sample = Sample {
             duration: time.duration,
             composition_offset: if unit.track == TrackKind::Video { unit.cts } else { 0 },
             sync,
             size: u32::try_from(data.len()).ok()?,
+        };
+        let head = fragment::head(Chunk {
+            sequence: sequence as u32,
+            track_id,
+            decode_time: time.at,
+            samples: &[sample],
         });
         let kind = match opens || unit.kind == UnitKind::Key {
             true => EntryKind::Key,

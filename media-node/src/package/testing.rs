@@ -73,10 +73,13 @@ pub(super) fn clock(media_time_ms: i64) -> Clock {
         media_time_ms,
         wall_ms: 1_700_000_000_000,
         part_target_ms: 200,
-        segment_target_ms: 1_000,
+        segment_target_ms: 4_000,
         init_version: 2,
         bandwidth_bps: 0,
         units: 500,
+        program_ms: 1_700_000_000_000,
+        window_ms: 30_000,
+        audio_next: None,
     }
 }
 

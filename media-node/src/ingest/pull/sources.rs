@@ -46,6 +46,20 @@ pub enum PullsError {
         /// What is wrong.
         error: UrlError,
     },
+    /// A source's delivery port.
+    #[error("pulls: source {index} of stream {stream}: http must be http://host:port")]
+    Http {
+        /// Which stream.
+        stream: StreamName,
+        /// Which source, from 0 on.
+        index: usize,
+    },
+    /// An upstream's delivery port.
+    #[error("onDemand.upstreams[{index}]: http must be http://host:port")]
+    UpstreamHttp {
+        /// Which, from 0 on.
+        index: usize,
+    },
     /// An upstream's URL.
     #[error("onDemand.upstreams[{index}]: {error}")]
     Upstream {
@@ -57,7 +71,38 @@ pub enum PullsError {
 }
 
 /// Sources in order of preference.
-pub(super) type Sources = Arc<[RtmpUrl]>;
+pub(super) type Sources = Arc<[PullSource]>;
+
+/// Where a stream can be pulled from, or a base for any stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PullSource {
+    pub(super) url: RtmpUrl,
+    /// `http://host:port` of the same node's delivery port, where it is known.
+    http: Option<Arc<str>>,
+}
+
+impl PullSource {
+    fn parse_http(text: Option<&str>) -> Option<Result<Arc<str>, ()>> {
+        let text = text?.trim_end_matches('/');
+        let authority = text
+            .strip_prefix("http://")
+            .and_then(|rest| rest.parse::<http::uri::Authority>().ok());
+        Some(authority.map(|_| text.into()).ok_or(()))
+    }
+
+    fn with_stream(&self, stream: &str) -> Self {
+        Self {
+            url: self.url.with_stream(stream),
+            http: self.http.clone(),
+        }
+    }
+
+    /// Where the node packages the stream: the folder of its HLS files, with a slash at the end.
+    pub(super) fn folder(&self) -> Option<Arc<str>> {
+        let (http, stream) = (self.http.as_ref()?, self.url.stream.as_ref()?);
+        Some(format!("{http}/{}/{stream}/", self.url.app).into())
+    }
+}
 
 /// A set of pulls whose names and URLs are proven.
 #[derive(Debug)]
@@ -69,7 +114,7 @@ pub(super) struct ValidPulls {
 /// What may be pulled on demand.
 #[derive(Clone, Debug)]
 pub(super) struct ValidOnDemand {
-    pub(super) upstreams: Vec<RtmpUrl>,
+    pub(super) upstreams: Vec<PullSource>,
     patterns: Vec<String>,
     pub(super) idle_timeout: Duration,
 }
@@ -85,19 +130,25 @@ impl ValidPulls {
         let mut planned = HashMap::with_capacity(pulls.pulls.len());
         for pull in &pulls.pulls {
             let stream: StreamName = pull.stream.parse()?;
-            let url = |(index, source): (usize, &headwater_contract::Source)| {
-                source.url.parse().map_err(|error| PullsError::Url {
+            let source = |(index, source): (usize, &headwater_contract::Source)| {
+                let url = source.url.parse().map_err(|error| PullsError::Url {
                     stream: stream.clone(),
                     index,
                     error,
-                })
+                })?;
+                let http = PullSource::parse_http(source.http.as_deref()).transpose();
+                let http = http.map_err(|()| PullsError::Http {
+                    stream: stream.clone(),
+                    index,
+                })?;
+                Ok(PullSource { url, http })
             };
             let sources: Sources = pull
                 .sources
                 .iter()
                 .enumerate()
-                .map(url)
-                .collect::<Result<Vec<RtmpUrl>, _>>()?
+                .map(source)
+                .collect::<Result<Vec<PullSource>, PullsError>>()?
                 .into();
             if sources.is_empty() {
                 return Err(PullsError::NoSource { stream });
@@ -116,16 +167,17 @@ impl ValidPulls {
 
 impl ValidOnDemand {
     fn parse(on_demand: &OnDemand, app: &str) -> Result<Self, PullsError> {
-        let urls = on_demand.upstreams.iter().map(|source| source.url.as_str());
+        let sources = on_demand.upstreams.iter();
+        let bases = sources.map(|source| (source.url.as_str(), source.http.as_deref()));
         Ok(Self {
-            upstreams: parse_bases(urls, app)?,
+            upstreams: parse_bases(bases, app)?,
             patterns: on_demand.streams.clone(),
             idle_timeout: Duration::from_secs(on_demand.idle_timeout_seconds.max(1).into()),
         })
     }
 
     /// Everything, from the node's own upstreams: the rule before and without a control plane.
-    pub(super) fn own(upstreams: Vec<RtmpUrl>, idle_timeout: Duration) -> Self {
+    pub(super) fn own(upstreams: Vec<PullSource>, idle_timeout: Duration) -> Self {
         Self {
             upstreams,
             patterns: vec!["*".to_owned()],
@@ -134,7 +186,7 @@ impl ValidOnDemand {
     }
 
     /// The sources of a stream, `fallback` after our own; none if it may not be pulled, or there is nowhere to pull from.
-    pub(super) fn sources(&self, stream: &StreamName, fallback: &[RtmpUrl]) -> Option<Sources> {
+    pub(super) fn sources(&self, stream: &StreamName, fallback: &[PullSource]) -> Option<Sources> {
         if !self
             .patterns
             .iter()
@@ -142,9 +194,9 @@ impl ValidOnDemand {
         {
             return None;
         }
-        let mut bases: Vec<&RtmpUrl> = Vec::new();
+        let mut bases: Vec<&PullSource> = Vec::new();
         for base in self.upstreams.iter().chain(fallback) {
-            if !bases.contains(&base) {
+            if !bases.iter().any(|held| held.url == base.url) {
                 bases.push(base);
             }
         }
@@ -153,11 +205,18 @@ impl ValidOnDemand {
     }
 }
 
-/// Checks base URLs.
-pub(super) fn parse_bases<'a>(urls: impl Iterator<Item = &'a str>, app: &str) -> Result<Vec<RtmpUrl>, PullsError> {
-    urls.enumerate()
-        .map(|(index, url)| RtmpUrl::parse_base(url, app).map_err(|error| PullsError::Upstream { index, error }))
-        .collect()
+/// Checks base URLs, each with the delivery port of its node where that is known.
+pub(super) fn parse_bases<'a>(
+    bases: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+    app: &str,
+) -> Result<Vec<PullSource>, PullsError> {
+    let base = |(index, (url, http)): (usize, (&str, Option<&str>))| {
+        let url = RtmpUrl::parse_base(url, app).map_err(|error| PullsError::Upstream { index, error })?;
+        let http = PullSource::parse_http(http).transpose();
+        let http = http.map_err(|()| PullsError::UpstreamHttp { index })?;
+        Ok(PullSource { url, http })
+    };
+    bases.enumerate().map(base).collect()
 }
 
 #[cfg(test)]
@@ -192,13 +251,20 @@ mod tests {
         assert!(
             refused(pulls(&[("a", &["rtmp://h/live/a", "http://h/a?key=s3cret"])])).contains("source 1 of stream a")
         );
+        let mut set = pulls(&[("a", &["rtmp://h/live/a"])]);
+        set.pulls[0].sources[0].http = Some("https://h".into());
+        assert!(refused(set).contains("source 0 of stream a: http must be http://host:port"));
         let twice = pulls(&[("a", &["rtmp://h/live/a"]), ("a", &["rtmp://h/live/a"])]);
         assert!(refused(twice).contains("twice"));
     }
 
     #[test]
     fn on_demand_sources_are_the_upstreams_then_the_nodes_own() {
-        let own = parse_bases(["rtmp://own", "rtmp://first/live"].into_iter(), "live").unwrap();
+        let own = parse_bases(
+            [("rtmp://own", Some("http://own:8080/")), ("rtmp://first/live", None)].into_iter(),
+            "live",
+        )
+        .unwrap();
         let on_demand = OnDemand {
             upstreams: vec![source("rtmp://first")],
             streams: vec!["cam*".into()],
@@ -206,8 +272,10 @@ mod tests {
         };
         let rule = ValidOnDemand::parse(&on_demand, "live").unwrap();
         let sources = rule.sources(&"cam1".parse().unwrap(), &own).unwrap();
-        let texts: Vec<_> = sources.iter().map(ToString::to_string).collect();
+        let texts: Vec<_> = sources.iter().map(|source| source.url.to_string()).collect();
         assert_eq!(texts, ["rtmp://first:1935/live/cam1", "rtmp://own:1935/live/cam1"]);
+        let folders: Vec<_> = sources.iter().map(PullSource::folder).collect();
+        assert_eq!(folders, [None, Some("http://own:8080/live/cam1/".into())]);
         assert_eq!(rule.sources(&"other".parse().unwrap(), &own), None);
         assert_eq!(rule.idle_timeout, Duration::from_secs(1));
     }

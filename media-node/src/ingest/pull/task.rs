@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::sources::PullSource;
 use super::{Shared, Wanted, backoff};
 use crate::hub::demand::Unavailable;
 use crate::hub::{Occupancy, PublishOptions, Stream};
@@ -129,8 +130,8 @@ impl Task {
         let sources = Arc::clone(&self.wanted.borrow_and_update().sources);
         let mut last = None;
         let mut not_found = false;
-        for url in sources.iter() {
-            match Box::pin(self.attempt(url)).await {
+        for source in sources.iter() {
+            match Box::pin(self.attempt(source)).await {
                 Tried::Over => return false,
                 Tried::Ended => return self.ended(),
                 Tried::Broke(error) => {
@@ -212,7 +213,8 @@ impl Task {
     }
 
     /// Plays from one source for as long as it goes.
-    async fn attempt(&mut self, url: &RtmpUrl) -> Tried {
+    async fn attempt(&mut self, source: &PullSource) -> Tried {
+        let url = &source.url;
         let opened = tokio::select! {
             () = self.stop.cancelled() => return Tried::Over,
             opened = open(url) => opened,
@@ -239,6 +241,7 @@ impl Task {
             Err(error) => return Tried::Failed(error.into()),
         };
         let stream = publisher.stream().clone();
+        stream.set_upstream(source.folder());
         if self.fed.as_ref().is_none_or(|fed| fed.id() != stream.id()) {
             self.known = Upstream::default();
             self.fed = Some(stream);
@@ -287,7 +290,7 @@ impl Task {
                 () = self.stop.cancelled() => return Tried::Over,
                 () = displaced.cancelled() => return self.displaced(&stream),
                 Ok(()) = self.wanted.changed() => {
-                    if !self.wanted.borrow_and_update().sources.contains(url) {
+                    if !self.wanted.borrow_and_update().sources.iter().any(|source| source.url == *url) {
                         return Tried::Broke(None);
                     }
                     continue;

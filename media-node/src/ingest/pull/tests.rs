@@ -156,7 +156,7 @@ impl Edge {
             stop: stop.clone(),
         };
         let upstreams: Vec<_> = upstreams.iter().map(|url| (*url).to_owned()).collect();
-        let puller = Puller::new(context, &upstreams).unwrap();
+        let puller = Puller::new(context, &upstreams, &[]).unwrap();
         let serving = puller.clone();
         tokio::spawn(async move { serving.run_demands(wanted).await });
         Self {

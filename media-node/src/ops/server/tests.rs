@@ -38,7 +38,7 @@ fn puller(rig: &Rig, stop: &CancellationToken) -> Puller {
         tasks: rig.tasks.clone(),
         stop: stop.clone(),
     };
-    Puller::new(context, &[]).unwrap()
+    Puller::new(context, &[], &[]).unwrap()
 }
 
 fn start(role: Role) -> Node {

@@ -14,9 +14,9 @@ use shiguredo_mp4::boxes::{
 use shiguredo_mp4::descriptors::{DecoderConfigDescriptor, DecoderSpecificInfo, EsDescriptor, SlConfigDescriptor};
 use shiguredo_mp4::{BoxSize, BoxType, Either, Encode, FixedPointNumber, LanguageCode, Mp4FileTime, SampleFlags, Uint};
 
-use super::pace::VIDEO_TIMESCALE;
 use super::program::{AUDIO_TRACK, VIDEO_TRACK};
 use crate::media::opus;
+use crate::media::pace::VIDEO_TIMESCALE;
 use crate::media::track::{AudioCodec, AudioConfig, VideoCodec, VideoConfig};
 
 const NO_TIME: Mp4FileTime = Mp4FileTime::from_secs(0);

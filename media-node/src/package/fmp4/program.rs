@@ -8,24 +8,24 @@ use super::init;
 use crate::media::track::{AudioConfig, Tracks, VideoCodec, VideoConfig};
 
 /// Track id of video.
-pub(super) const VIDEO_TRACK: u32 = 1;
+pub(in crate::package) const VIDEO_TRACK: u32 = 1;
 /// Track id of audio.
-pub(super) const AUDIO_TRACK: u32 = 2;
+pub(in crate::package) const AUDIO_TRACK: u32 = 2;
 
 /// Tracks with their init segment.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
+pub(in crate::package) struct Program {
     video: Option<Arc<VideoConfig>>,
     audio: Option<Arc<AudioConfig>>,
     /// For `MediaSource.isTypeSupported` and `addSourceBuffer`.
-    pub(super) mime: String,
+    pub(in crate::package) mime: String,
     /// `ftyp` and `moov`.
-    pub(super) init: Bytes,
+    pub(in crate::package) init: Bytes,
 }
 
 impl Program {
     /// None if there is no track that MP4 can carry.
-    pub(super) fn of(tracks: &Tracks) -> Option<Self> {
+    pub(in crate::package) fn of(tracks: &Tracks) -> Option<Self> {
         let (video, audio) = known(tracks);
         let video = video.map(|config| init::video_entry(config).map(|entry| (config, entry)));
         let audio = audio.and_then(|config| init::audio_entry(config).map(|entry| (config, entry)));
@@ -57,16 +57,16 @@ impl Program {
     }
 
     /// True if this is what `tracks` would become.
-    pub(super) fn is_of(&self, tracks: &Tracks) -> bool {
+    pub(in crate::package) fn is_of(&self, tracks: &Tracks) -> bool {
         let (video, audio) = known(tracks);
         self.video.as_ref() == video && self.audio.as_ref() == audio
     }
 
-    pub(super) fn video(&self) -> Option<&VideoConfig> {
+    pub(in crate::package) fn video(&self) -> Option<&VideoConfig> {
         self.video.as_deref()
     }
 
-    pub(super) fn audio(&self) -> Option<&AudioConfig> {
+    pub(in crate::package) fn audio(&self) -> Option<&AudioConfig> {
         self.audio.as_deref()
     }
 }

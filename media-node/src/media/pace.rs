@@ -3,25 +3,26 @@
 //! Video is written in milliseconds, as it came. Audio can't be: 1,024 samples at 44.1 kHz are 23.2 ms, so that whole
 //! milliseconds leave a gap or an overlap at every frame, which players hear or drop. Audio is counted in samples instead: each
 //! frame begins where the one before ended, as long as that is within a frame of what the stream says, else it begins anew
-//! there. The count begins at a feed's first frame, so nodes may differ by the 1 ms to which the stream's times are rounded.
+//! there. The origin's clock says where its count stands at each segment, so that every node counts alike from the first segment
+//! on that it has whole.
 
-use crate::media::aac::AudioSpecificConfig;
-use crate::media::opus;
-use crate::media::track::{AudioCodec, AudioConfig};
+use super::aac::AudioSpecificConfig;
+use super::opus;
+use super::track::{AudioCodec, AudioConfig};
 
 /// Ticks per second of video.
-pub(super) const VIDEO_TIMESCALE: u32 = 1_000;
+pub(crate) const VIDEO_TIMESCALE: u32 = 1_000;
 
 /// When a frame is decoded, and for how long it is shown or heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Time {
-    pub(super) at: u64,
-    pub(super) duration: u32,
+pub(crate) struct Time {
+    pub(crate) at: u64,
+    pub(crate) duration: u32,
 }
 
 /// Durations of video frames, guessed from the frames before: waiting for the next one would cost its time in delay.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct VideoPace {
+pub(crate) struct VideoPace {
     last: Option<i64>,
     /// The last two distances.
     gaps: Option<[u32; 2]>,
@@ -32,7 +33,7 @@ const FIRST_DURATION: u32 = 33;
 
 impl VideoPace {
     /// The shorter one of the last two distances: one long pause must not make a frame that covers what follows.
-    pub(super) fn place(&mut self, dts: i64) -> Time {
+    pub(crate) fn place(&mut self, dts: i64) -> Time {
         let gap = self.last.and_then(|last| u32::try_from(dts.checked_sub(last)?).ok());
         if let Some(gap) = gap.filter(|gap| *gap > 0) {
             self.gaps = Some([self.gaps.map_or(gap, |gaps| gaps[1]), gap]);
@@ -47,7 +48,7 @@ impl VideoPace {
 
 /// Counts samples.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AudioPace {
+pub(crate) struct AudioPace {
     rate: u32,
     /// Samples of every frame; none where each frame says it.
     frame: Option<u32>,
@@ -63,7 +64,7 @@ impl Default for AudioPace {
 
 impl AudioPace {
     /// For a track.
-    pub(super) fn of(config: Option<&AudioConfig>) -> Self {
+    pub(crate) fn of(config: Option<&AudioConfig>) -> Self {
         let aac = config
             .filter(|config| config.codec == AudioCodec::Aac)
             .and_then(|config| AudioSpecificConfig::parse(&config.record).ok());
@@ -76,7 +77,7 @@ impl AudioPace {
     }
 
     /// Never before the frame before, whatever the stream says.
-    pub(super) fn place(&mut self, dts: i64, data: &[u8]) -> Time {
+    pub(crate) fn place(&mut self, dts: i64, data: &[u8]) -> Time {
         let duration = self.frame.or_else(|| opus::samples(data)).unwrap_or(self.rate / 50);
         let told = (u128::from(dts.max(0) as u64) * u128::from(self.rate) / 1_000) as u64;
         let at = match self.last {
@@ -87,6 +88,18 @@ impl AudioPace {
         self.last = Some(at);
         self.next = at.saturating_add(duration.into());
         Time { at, duration }
+    }
+
+    /// Where the next frame begins if it follows the one before without a gap; none before the first.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.last.map(|_| self.next)
+    }
+
+    /// Goes on counting at `next`, which is what a clock says. A node that has counted all along and one that begins here
+    /// place everything that follows alike.
+    pub(crate) fn anchor(&mut self, next: u64) {
+        self.last = Some(next.saturating_sub(1));
+        self.next = next;
     }
 
     /// A frame, less 2 ms of rounding so that one lost frame is seen; at least 10 ms.
@@ -100,8 +113,8 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
+    use super::super::aac;
     use super::*;
-    use crate::media::aac;
 
     fn aac_44100() -> AudioPace {
         let config = aac::config(Bytes::from_static(&[0x12, 0x10]), Bytes::new()).unwrap();
@@ -139,8 +152,28 @@ mod tests {
     }
 
     #[test]
+    fn a_count_that_is_anchored_goes_on_as_the_one_that_it_was_taken_from() {
+        let mut whole = aac_44100();
+        let dts = |frame: u64| (frame * 1_024 * 1_000 / 44_100) as i64 + 7;
+        for frame in 0..100 {
+            whole.place(dts(frame), &[]);
+        }
+        let mut late = aac_44100();
+        let next = whole.next().unwrap();
+        whole.anchor(next);
+        late.anchor(next);
+        for frame in (100..200).chain(205..300) {
+            assert_eq!(
+                whole.place(dts(frame), &[]),
+                late.place(dts(frame), &[]),
+                "frame {frame}"
+            );
+        }
+    }
+
+    #[test]
     fn opus_packets_say_how_long_they_are() {
-        let mut pace = AudioPace::of(Some(&crate::media::opus::config(Bytes::new(), Bytes::new()).unwrap()));
+        let mut pace = AudioPace::of(Some(&opus::config(Bytes::new(), Bytes::new()).unwrap()));
         assert_eq!(pace.place(20, &[0xfc]), Time { at: 960, duration: 960 });
         assert_eq!(pace.place(40, &[0xfc]).at, 1_920);
     }

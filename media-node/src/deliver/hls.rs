@@ -1,0 +1,264 @@
+//! HLS over HTTP: what is asked for, waited for, and how it may be cached. Everything under one URL is the same on every node.
+
+mod ask;
+mod reply;
+
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use tokio::time::Instant;
+
+pub use ask::{Ask, Position};
+
+use self::reply::{Cache, Kind};
+use super::Delivery;
+use super::http::Body;
+use super::route::Refusal;
+use crate::hub::demand::Unavailable;
+use crate::meters::{self, Protocol};
+use crate::names::StreamName;
+use crate::package::hls::channel::{Channel, File, Found, Missing};
+use crate::package::hls::document;
+use crate::package::hls::multivariant::{self, Variant};
+use crate::package::hls::playlist::{self, Form};
+use crate::package::hls::window::{Progress, Rendition, Window};
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Sorry {
+    /// The request is wrong, or what it asks for does not exist.
+    Refused(Refusal),
+    /// Not now.
+    Later(meters::Refusal, String),
+}
+
+impl From<Refusal> for Sorry {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// A viewer who comes to a stream that nobody watches waits at most this long for its first segment.
+const BEGIN: Duration = Duration::from_secs(6);
+/// A node downstream waits at most this long for a segment to be described.
+const DESCRIBE: Duration = Duration::from_secs(2);
+/// Target durations that a blocked request is held for at most (RFC 8216bis §6.2.5.2).
+const HELD: u32 = 3;
+/// How many segments ahead of a node's own newest a request may be: another node may be that much ahead.
+const AHEAD: u64 = 2;
+/// How many parts ahead, likewise.
+const AHEAD_PARTS: usize = 50;
+
+/// Answers a request for a file of a stream's HLS.
+pub async fn answer<B>(
+    delivery: &Delivery,
+    request: &Request<B>,
+    name: &StreamName,
+    ask: Ask,
+) -> Result<Response<Body>, Sorry> {
+    let newcomer = matches!(ask, Ask::Multivariant { .. });
+    if newcomer && !delivery.lifecycle.admits() {
+        let message = "this node drains: try again, another one will take you".to_owned();
+        return Err(Sorry::Later(meters::Refusal::Draining, message));
+    }
+    let channel = channel(delivery, name).await?;
+    channel.asked();
+    let reply = match ask {
+        Ask::Multivariant { plain } => multivariant(&channel, name, plain).await?,
+        Ask::Playlist {
+            rendition,
+            plain,
+            position,
+            skip,
+        } => {
+            begun(&channel).await?;
+            if let Some(position) = position {
+                reach(delivery, &channel, rendition, position).await?;
+            }
+            playlist(&channel, rendition, plain, skip, position.is_some())?
+        }
+        Ask::File(file) => {
+            let found = file_of(delivery, &channel, file).await?;
+            if *request.method() == Method::GET {
+                channel.watched(found.watched_ms);
+            }
+            Kind::Media {
+                name: ask::name_of(file),
+                bytes: found.bytes,
+            }
+        }
+        Ask::Window { from, wait } => {
+            let deadline = Instant::now() + DESCRIBE;
+            match wait {
+                Some(number) => {
+                    let whole = |window: &Window| window.whole().next_back().is_some_and(|last| last.number >= number);
+                    channel.wait(deadline, whole).await;
+                }
+                None => {
+                    channel.begun(deadline).await;
+                }
+            }
+            let described = channel.with(|window| document::describe(window, from));
+            Kind::Json(serde_json::to_vec(&described).unwrap_or_default().into()) // numbers and strings: can't fail
+        }
+    };
+    let (response, sent) = reply::respond(reply, request.method(), request.headers());
+    delivery.meters.sent(Protocol::Hls, sent);
+    Ok(response)
+}
+
+/// The channel of a stream: one that is live, or has ended less than a window ago.
+async fn channel(delivery: &Delivery, name: &StreamName) -> Result<Channel, Sorry> {
+    if let Some(stream) = delivery.hub.get(name).filter(|stream| stream.ended().is_none()) {
+        return Ok(delivery.channels.open(&stream));
+    }
+    if let Some(channel) = delivery.channels.get(name) {
+        return Ok(channel);
+    }
+    match delivery.hub.find(name).await {
+        Ok(stream) => Ok(delivery.channels.open(&stream)),
+        Err(Unavailable::NotFound) => {
+            let message = format!("no stream {}/{name} here", delivery.app);
+            Err(Refusal::not_found(message).into())
+        }
+        Err(error @ Unavailable::Temporarily) => Err(Sorry::Later(meters::Refusal::NotFound, error.to_string())),
+    }
+}
+
+async fn begun(channel: &Channel) -> Result<(), Sorry> {
+    match channel.begun(Instant::now() + BEGIN).await {
+        true => Ok(()),
+        false => {
+            let message = "the stream has no segment to show so far: try again".to_owned();
+            Err(Sorry::Later(meters::Refusal::NotFound, message))
+        }
+    }
+}
+
+async fn multivariant(channel: &Channel, name: &StreamName, plain: bool) -> Result<Kind, Sorry> {
+    begun(channel).await?;
+    let folder = if plain { String::new() } else { format!("{name}/") };
+    let variant = channel.with(|window| Variant::measure(window, folder));
+    let variant = variant.filter(|variant| variant.video.is_some() || variant.audio.is_some());
+    let Some(variant) = variant else {
+        return Err(Refusal::not_found("the stream's codecs can't be carried by HLS: take .flv".into()).into());
+    };
+    let text = multivariant::render(&[variant], plain);
+    let cache = Cache::Seconds(1);
+    Ok(Kind::playlist(text, cache))
+}
+
+fn playlist(channel: &Channel, rendition: Rendition, plain: bool, skip: bool, blocking: bool) -> Result<Kind, Sorry> {
+    let (has, target, ended) = channel.with(|window| {
+        let has = window
+            .newest_inits()
+            .is_some_and(|inits| inits[rendition.index()].is_some());
+        let shown = has || window.shown().any(|segment| segment.track(rendition).is_some());
+        (shown, playlist::target_seconds(window), window.ended())
+    });
+    if !has {
+        return Err(Refusal::not_found(format!("the stream has no {}", rendition.name())).into());
+    }
+    let form = match (plain, skip) {
+        (true, _) => Form::Plain,
+        (false, true) => Form::Delta,
+        (false, false) => Form::Low,
+    };
+    // A blocking request names the state that it wants, so that its answer may be kept; RFC 8216bis §6.2.5.2.
+    let cache = match blocking || ended {
+        true => Cache::Seconds(target * 6),
+        false => Cache::Seconds(1),
+    };
+    Ok(Kind::Rendered(channel.playlist(rendition, form), cache))
+}
+
+/// Waits until the playlist contains what the request names (§6.2.5.2).
+async fn reach(delivery: &Delivery, channel: &Channel, rendition: Rendition, position: Position) -> Result<(), Sorry> {
+    let (newest, target) = channel.with(|window| {
+        let newest = window.newest(rendition).map_or(0, |segment| segment.number);
+        (newest, playlist::target_seconds(window))
+    });
+    if position.number > newest + AHEAD {
+        let message = format!(
+            "_HLS_msn must be at most {}, two after the newest segment",
+            newest + AHEAD
+        );
+        return Err(Refusal::bad_query(message).into());
+    }
+    let contains = |window: &Window| position.is_in(window, rendition);
+    if channel.with(contains) {
+        return Ok(());
+    }
+    let Ok(_place) = delivery.waiting.try_acquire() else {
+        let message = "too many requests wait for what is to come".to_owned();
+        return Err(Sorry::Later(meters::Refusal::Limit, message));
+    };
+    let deadline = Instant::now() + Duration::from_secs(target) * HELD;
+    match channel.wait(deadline, contains).await || channel.with(Window::ended) {
+        true => Ok(()),
+        false => Err(Sorry::Later(
+            meters::Refusal::Timeout,
+            "the stream does not go on".to_owned(),
+        )),
+    }
+}
+
+/// A file, waited for if it is to come next.
+async fn file_of(delivery: &Delivery, channel: &Channel, file: File) -> Result<Found, Sorry> {
+    begun(channel).await?;
+    let found = match channel.file(file).await {
+        Err(Missing::NotFound) if channel.with(|window| is_next(window, file)) => {
+            let Ok(_place) = delivery.waiting.try_acquire() else {
+                let message = "too many requests wait for what is to come".to_owned();
+                return Err(Sorry::Later(meters::Refusal::Limit, message));
+            };
+            let target = channel.with(playlist::target_seconds);
+            let deadline = Instant::now() + Duration::from_secs(target) * HELD;
+            channel.wait(deadline, |window| !is_next(window, file)).await;
+            channel.file(file).await
+        }
+        found => found,
+    };
+    found.map_err(|missing| match missing {
+        Missing::Gone => Refusal {
+            status: http::StatusCode::GONE,
+            message: format!("{} has left the window", ask::name_of(file)),
+            reason: meters::Refusal::NotFound,
+        }
+        .into(),
+        Missing::NotFound => Refusal::not_found(format!("no {} here, or not yet", ask::name_of(file))).into(),
+        error @ Missing::Upstream(_) => {
+            tracing::info!(%error, "failed to serve a file of HLS");
+            let message = format!("{} can't be had from the upstream now", ask::name_of(file));
+            Sorry::Later(meters::Refusal::NotFound, message)
+        }
+    })
+}
+
+/// True if the file is not here, and one of those that come next: it is waited for (§6.2.6), since another node may be ahead.
+fn is_next(window: &Window, file: File) -> bool {
+    let (number, part) = match file {
+        File::Init(..) => return false,
+        File::Segment(_, number) => (number, None),
+        File::Part(_, number, part) => (number, Some(part)),
+    };
+    if window.ended() {
+        return false;
+    }
+    let Some(last) = window.last_number() else { return true };
+    let parts = |rendition: Rendition| {
+        let track = window.segment(number).and_then(|segment| segment.track(rendition));
+        track.map_or(0, |track| track.parts.len())
+    };
+    match window.segment(number).map(|segment| segment.progress) {
+        Some(Progress::Whole | Progress::Gap) => false,
+        Some(Progress::Open | Progress::Hole) => match (file, part) {
+            (File::Part(rendition, ..), Some(part)) => {
+                let parts = parts(rendition);
+                part >= parts && part <= parts + AHEAD_PARTS
+            }
+            _ => true,
+        },
+        None => number > last && number <= last + AHEAD && part.is_none_or(|part| part <= AHEAD_PARTS),
+    }
+}

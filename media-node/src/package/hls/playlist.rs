@@ -1,0 +1,253 @@
+//! Text of a rendition's media playlist (RFC 8216bis §4.4): a total function of the window.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::segmenter::PART_SLACK_MS;
+use super::window::{InitId, Progress, Rendition, Segment, Window};
+
+/// Which form of a playlist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// With parts, for low latency.
+    Low,
+    /// As [`Form::Low`], without the segments that the player knows already: a delta update (§6.2.5.1).
+    Delta,
+    /// Segments only, for players that know no parts.
+    Plain,
+}
+
+/// Name of the file that holds headers.
+pub fn init_name(rendition: Rendition, id: InitId) -> String {
+    format!("{}-init-{}-{}.mp4", rendition.name(), id.epoch, id.version)
+}
+
+/// Name of a segment.
+pub fn segment_name(rendition: Rendition, number: u64) -> String {
+    format!("{}-{number}.m4s", rendition.name())
+}
+
+/// Name of a part.
+pub fn part_name(rendition: Rendition, number: u64, part: usize) -> String {
+    format!("{}-{number}.{part}.m4s", rendition.name())
+}
+
+/// Name of a media playlist.
+pub fn playlist_name(rendition: Rendition, plain: bool) -> String {
+    let prefix = if plain { "plain-" } else { "" };
+    format!("{prefix}{}.m3u8", rendition.name())
+}
+
+/// The target duration in seconds.
+pub fn target_seconds(window: &Window) -> u64 {
+    u64::from(window.targets().segment_ms).div_ceil(1_000).max(1)
+}
+
+/// The playlist.
+pub fn render(window: &Window, rendition: Rendition, form: Form) -> String {
+    let target = target_seconds(window);
+    let shown: Vec<&Segment> = match form {
+        Form::Plain => window.whole().collect(),
+        Form::Low | Form::Delta => window.shown().collect(),
+    };
+    let skipped = match form {
+        Form::Delta => skippable(&shown, target),
+        Form::Low | Form::Plain => 0,
+    };
+    let mut text = String::with_capacity(512 + 320 * (shown.len() - skipped));
+    header(&mut text, window, rendition, form, &shown);
+    if skipped > 0 {
+        let _ = writeln!(text, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
+    }
+    let parts_from = match form {
+        Form::Plain => shown.len(),
+        Form::Low | Form::Delta => first_with_parts(&shown, target),
+    };
+    for (index, segment) in shown.iter().enumerate().skip(skipped) {
+        let before = index.checked_sub(1).map(|before| shown[before]);
+        push_segment(&mut text, rendition, segment, before, index >= parts_from);
+    }
+    if window.ended() {
+        text.push_str("#EXT-X-ENDLIST\n");
+    } else if form != Form::Plain {
+        tail(&mut text, window, rendition, shown.last().copied());
+    }
+    text
+}
+
+fn header(text: &mut String, window: &Window, rendition: Rendition, form: Form, shown: &[&Segment]) {
+    let target = target_seconds(window);
+    let version = if form == Form::Plain { 8 } else { 9 }; // EXT-X-GAP, EXT-X-SKIP
+    let _ = writeln!(
+        text,
+        "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target}"
+    );
+    if form != Form::Plain {
+        let part = part_target_ms(window, shown);
+        let _ = writeln!(
+            text,
+            "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={},HOLD-BACK={},PART-HOLD-BACK={}\n\
+             #EXT-X-PART-INF:PART-TARGET={}",
+            target * SKIP_TARGETS,
+            target * 3,
+            seconds(part * 3),
+            seconds(part),
+        );
+    }
+    let independent = |segment: &&Segment| {
+        let track = segment.track(rendition);
+        track.is_none_or(|track| track.parts.is_empty() || track.independent())
+    };
+    if shown.iter().all(independent) {
+        text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+    }
+    let first = shown.first();
+    let sequence = first.map_or(0, |segment| segment.number);
+    let discontinuity = first.map_or(0, |segment| discontinuity(segment));
+    let _ = writeln!(
+        text,
+        "#EXT-X-MEDIA-SEQUENCE:{sequence}\n#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}"
+    );
+}
+
+/// Segments older than this many target durations from the end are left out of delta updates (§4.4.3.8: at least six).
+const SKIP_TARGETS: u64 = 6;
+
+/// Its discontinuity sequence number: it must not go back when the origin has been started anew, with nothing stored.
+pub fn discontinuity(segment: &Segment) -> u64 {
+    segment.init.epoch / 1_000 + segment.discontinuity
+}
+
+/// The part target that is announced: it covers every part shown with some room, so that it does not change with rounding.
+fn part_target_ms(window: &Window, shown: &[&Segment]) -> u64 {
+    let tracks = shown.iter().flat_map(|segment| segment.tracks.iter().flatten());
+    let longest = tracks
+        .flat_map(|track| {
+            track
+                .parts
+                .iter()
+                .map(|part| (part.ticks * 1_000).div_ceil(u64::from(track.timescale.max(1))))
+        })
+        .max();
+    let announced = u64::from(window.targets().part_ms);
+    (longest.unwrap_or(announced) + u64::from(PART_SLACK_MS)).next_multiple_of(10)
+}
+
+/// How many of the oldest segments a delta update leaves out.
+fn skippable(shown: &[&Segment], target: u64) -> usize {
+    let mut left = target * 1_000 * SKIP_TARGETS;
+    let mut kept = 0;
+    for segment in shown.iter().rev() {
+        kept += 1;
+        match left.checked_sub(segment.duration_ms) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+    }
+    shown.len() - kept
+}
+
+/// The first segment whose parts are listed: those within three target durations of the end (§6.2.2).
+fn first_with_parts(shown: &[&Segment], target: u64) -> usize {
+    let mut left = target * 3_000;
+    for (index, segment) in shown.iter().enumerate().rev() {
+        match left.checked_sub(segment.duration_ms) {
+            Some(rest) => left = rest,
+            None => return index,
+        }
+    }
+    0
+}
+
+fn push_segment(
+    text: &mut String,
+    rendition: Rendition,
+    segment: &Segment,
+    before: Option<&Segment>,
+    with_parts: bool,
+) {
+    let track = segment.track(rendition);
+    if segment.progress == Progress::Open && track.is_none_or(|track| track.parts.is_empty()) {
+        return;
+    }
+    if before.is_some_and(|before| discontinuity(before) != discontinuity(segment)) {
+        text.push_str("#EXT-X-DISCONTINUITY\n");
+    }
+    if before.is_none_or(|before| before.init != segment.init) {
+        let _ = writeln!(text, "#EXT-X-MAP:URI=\"{}\"", init_name(rendition, segment.init));
+    }
+    let offset = track.map_or(0, |track| track.begin_ms() - segment.media_time_ms);
+    let date = Timestamp::from_millisecond(segment.program_ms as i64 + offset).unwrap_or_default();
+    let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{date:.3}");
+    if let Some(track) = track.filter(|_| with_parts) {
+        for (index, part) in track.parts.iter().enumerate() {
+            let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
+            let _ = writeln!(
+                text,
+                "#EXT-X-PART:DURATION={},URI=\"{}\"{independent}",
+                exact(part.ticks, track.timescale),
+                part_name(rendition, segment.number, index),
+            );
+        }
+    }
+    if segment.progress == Progress::Open {
+        return;
+    }
+    let duration = match track {
+        Some(track) => exact(track.ticks(), track.timescale),
+        None => seconds(segment.duration_ms),
+    };
+    if track.is_none() {
+        text.push_str("#EXT-X-GAP\n");
+    }
+    let _ = writeln!(text, "#EXTINF:{duration},\n{}", segment_name(rendition, segment.number));
+}
+
+/// What comes next, and how far the other rendition is.
+fn tail(text: &mut String, window: &Window, rendition: Rendition, last: Option<&Segment>) {
+    if let Some(last) = last {
+        let (number, part) = match last.progress {
+            Progress::Open => (last.number, last.track(rendition).map_or(0, |track| track.parts.len())),
+            _ => (last.number + 1, 0),
+        };
+        let _ = writeln!(
+            text,
+            "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{}\"",
+            part_name(rendition, number, part)
+        );
+    }
+    for other in Rendition::ALL.into_iter().filter(|other| *other != rendition) {
+        let has = window
+            .newest_inits()
+            .is_some_and(|inits| inits[other.index()].is_some());
+        if let Some(newest) = window.newest(other).filter(|_| has) {
+            let parts = newest.track(other).map_or(0, |track| track.parts.len());
+            let _ = write!(
+                text,
+                "#EXT-X-RENDITION-REPORT:URI=\"{}\",LAST-MSN={}",
+                playlist_name(other, false),
+                newest.number
+            );
+            if parts > 0 {
+                let _ = write!(text, ",LAST-PART={}", parts - 1);
+            }
+            text.push('\n');
+        }
+    }
+}
+
+/// Milliseconds as decimal seconds.
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1_000, ms % 1_000)
+}
+
+/// Ticks as decimal seconds, rounded to the nearest 10 microseconds.
+fn exact(ticks: u64, timescale: u32) -> String {
+    let scale = u64::from(timescale.max(1));
+    let hundred_thousandths = (ticks * 100_000 + scale / 2) / scale;
+    format!("{}.{:05}", hundred_thousandths / 100_000, hundred_thousandths % 100_000)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,438 @@
+//! What of a stream can be played back: its segments with their parts, and the headers that they need. No clock, no I/O.
+//!
+//! Segments have consecutive numbers. One that this node has not seen whole is a hole until the upstream describes it, and
+//! nothing behind a hole is shown: playlists never take back what they said.
+
+mod track;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+pub use track::{InitTrack, Part, Rendition, Track};
+
+/// Which headers: an epoch of the stream and the version of its configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InitId {
+    /// Incarnation of the stream, Unix milliseconds.
+    pub epoch: u64,
+    /// Version of its configurations within the epoch.
+    pub version: u32,
+}
+
+/// How far a segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Its parts are being made.
+    Open,
+    /// All of it is known, and its bytes are here or at the upstream.
+    Whole,
+    /// Not seen whole here, and not described by the upstream so far.
+    Hole,
+    /// Lost for good: playlists say so (EXT-X-GAP).
+    Gap,
+}
+
+/// One segment of all renditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Media sequence number.
+    pub number: u64,
+    /// Count of discontinuities within the epoch.
+    pub discontinuity: u64,
+    /// Decoding time of its first unit, milliseconds.
+    pub media_time_ms: i64,
+    /// When its first unit was taken in, Unix milliseconds.
+    pub program_ms: u64,
+    /// Duration, milliseconds; as far as it is, while open.
+    pub duration_ms: u64,
+    /// Headers that it needs.
+    pub init: InitId,
+    /// Video and audio, where it has them.
+    pub tracks: [Option<Track>; 2],
+    /// How far it is.
+    pub progress: Progress,
+}
+
+impl Segment {
+    /// One rendition of it.
+    pub fn track(&self, rendition: Rendition) -> Option<&Track> {
+        self.tracks[rendition.index()].as_ref()
+    }
+
+    fn hole(number: u64, init: InitId) -> Self {
+        Self {
+            number,
+            discontinuity: 0,
+            media_time_ms: 0,
+            program_ms: 0,
+            duration_ms: 0,
+            init,
+            tracks: [None, None],
+            progress: Progress::Hole,
+        }
+    }
+}
+
+/// What the origin announces of its playlists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Targets {
+    /// Part duration, milliseconds.
+    pub part_ms: u32,
+    /// Longest segment, milliseconds.
+    pub segment_ms: u32,
+    /// How much can be played back, milliseconds.
+    pub window_ms: u64,
+}
+
+/// Headers of one version.
+pub type Inits = [Option<InitTrack>; 2];
+
+/// A stream's window. Bounded by the time that the origin announces: a segment that has left it stays for as long again, so
+/// that a player which has just read of it can still fetch it (RFC 8216bis §6.2.2).
+#[derive(Debug)]
+pub struct Window {
+    epoch: u64,
+    targets: Targets,
+    segments: VecDeque<Segment>,
+    inits: BTreeMap<InitId, Inits>,
+    past: VecDeque<(Instant, Segment)>,
+    /// The first number that may be shown: where the upstream's window begins.
+    not_before: u64,
+    /// Somebody may have been shown what is here: nothing may be put in front of it that is not next to it.
+    settled: bool,
+    ended: bool,
+}
+
+/// Longest run of holes that is waited for; a longer one begins the window anew.
+const MOST_HOLES: u64 = 64;
+
+impl Window {
+    /// Nothing so far.
+    pub fn new() -> Self {
+        Self {
+            epoch: 0,
+            targets: Targets {
+                part_ms: 0,
+                segment_ms: 0,
+                window_ms: 0,
+            },
+            segments: VecDeque::new(),
+            inits: BTreeMap::new(),
+            past: VecDeque::new(),
+            not_before: 0,
+            settled: false,
+            ended: false,
+        }
+    }
+
+    /// Incarnation of the stream; 0 before anything is known.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// What the origin announces.
+    pub fn targets(&self) -> Targets {
+        self.targets
+    }
+
+    /// No more will come.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The segments that playlists show, oldest first.
+    pub fn shown(&self) -> impl DoubleEndedIterator<Item = &Segment> {
+        let held = if self.settled { self.segments.len() } else { 0 };
+        let from = self
+            .segments
+            .partition_point(|segment| segment.number < self.not_before);
+        let to = self
+            .segments
+            .iter()
+            .skip(from)
+            .position(|segment| segment.progress == Progress::Hole);
+        let to = to.map_or(self.segments.len(), |holes| from + holes).min(held);
+        self.segments.range(from.min(to)..to)
+    }
+
+    /// Shown segments that are complete.
+    pub fn whole(&self) -> impl DoubleEndedIterator<Item = &Segment> {
+        self.shown().filter(|segment| segment.progress != Progress::Open)
+    }
+
+    /// The newest segment that has something of `rendition` to show.
+    pub fn newest(&self, rendition: Rendition) -> Option<&Segment> {
+        self.shown().rev().find(|segment| {
+            segment.progress != Progress::Open || segment.track(rendition).is_some_and(|track| !track.parts.is_empty())
+        })
+    }
+
+    /// The first hole, if there is one.
+    pub fn first_hole(&self) -> Option<u64> {
+        let hole = self.segments.iter().find(|segment| segment.progress == Progress::Hole);
+        hole.map(|segment| segment.number)
+    }
+
+    /// Headers of a version; none if they are not known.
+    pub fn inits(&self, id: InitId) -> Option<&Inits> {
+        self.inits.get(&id)
+    }
+
+    /// Headers of the newest segment shown.
+    pub fn newest_inits(&self) -> Option<&Inits> {
+        self.shown()
+            .next_back()
+            .and_then(|segment| self.inits.get(&segment.init))
+    }
+
+    /// The segment of that number, also one that has left the window.
+    pub fn segment(&self, number: u64) -> Option<&Segment> {
+        let first = self.segments.front().map_or(u64::MAX, |segment| segment.number);
+        match number.checked_sub(first) {
+            Some(index) => self.segments.get(usize::try_from(index).ok()?),
+            None => self
+                .past
+                .iter()
+                .map(|(_, segment)| segment)
+                .rfind(|segment| segment.number == number),
+        }
+    }
+
+    /// The oldest number of the epoch that is held.
+    pub fn first_number(&self) -> Option<u64> {
+        self.segments.front().map(|segment| segment.number)
+    }
+
+    /// The newest number that is held, shown or not.
+    pub fn last_number(&self) -> Option<u64> {
+        self.segments.back().map(|segment| segment.number)
+    }
+
+    /// Begins an epoch: what there was stays to be fetched for its time, and is not shown any more.
+    pub fn restart(&mut self, epoch: u64, now: Instant) {
+        if self.epoch == epoch {
+            return;
+        }
+        self.settled = false;
+        self.epoch = epoch;
+        self.ended = false;
+        self.not_before = 0;
+        self.retire(self.segments.len(), now);
+    }
+
+    /// Opens a segment behind the newest. Numbers in between become holes; one that is not newer is refused.
+    pub fn open(&mut self, segment: Segment, inits: Inits, targets: Targets, now: Instant) -> bool {
+        let next = self.segments.back().map_or(segment.number, |last| last.number + 1);
+        if segment.number < next {
+            return false;
+        }
+        self.targets = targets;
+        self.inits.entry(segment.init).or_insert(inits);
+        if segment.number - next > MOST_HOLES {
+            self.retire(self.segments.len(), now);
+        } else {
+            let holes = (next..segment.number).map(|number| Segment::hole(number, segment.init));
+            self.segments.extend(holes);
+        }
+        self.segments.push_back(segment);
+        true
+    }
+
+    /// Appends a part to the open segment. `begin` is its decoding time.
+    pub fn push(&mut self, rendition: Rendition, timescale: u32, begin: u64, part: Part) {
+        let Some(segment) = self.segments.back_mut().filter(|last| last.progress == Progress::Open) else {
+            return;
+        };
+        let track = segment.tracks[rendition.index()].get_or_insert_with(|| Track::new(timescale, begin, Vec::new()));
+        track.parts.push(part);
+        segment.duration_ms = segment.tracks.iter().flatten().map(Track::ms).max().unwrap_or(0);
+    }
+
+    /// Closes the open segment. `duration_ms` is given where the next segment's beginning says it. One of which something was
+    /// lost becomes a hole.
+    pub fn close(&mut self, duration_ms: Option<u64>, whole: bool, now: Instant) {
+        let Some(segment) = self.segments.back_mut().filter(|last| last.progress == Progress::Open) else {
+            return;
+        };
+        segment.duration_ms = duration_ms.unwrap_or(segment.duration_ms);
+        segment.progress = Progress::Whole;
+        segment.tracks.iter_mut().flatten().for_each(Track::join);
+        if !whole {
+            *segment = Segment::hole(segment.number, segment.init);
+        }
+        self.trim(now);
+    }
+
+    /// Puts a segment into a hole, or behind everything that is complete.
+    fn put(&mut self, index: usize, segment: &Segment) -> bool {
+        let behind = self.segments.back().is_none_or(|last| last.progress != Progress::Open);
+        let length = self.segments.len();
+        match self.segments.get_mut(index) {
+            Some(held) if held.progress == Progress::Hole => held.clone_from(segment),
+            None if index == length && behind => self.segments.push_back(segment.clone()),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Takes what an earlier stream of this name has left, to be fetched for its time.
+    pub fn inherit(&mut self, before: Self, now: Instant) {
+        let mut before = before;
+        before.retire(before.segments.len(), now);
+        self.past = before.past;
+        self.inits = before.inits;
+    }
+
+    /// The stream has ended.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Takes what the upstream knows of a segment: fills a hole, or goes before everything that is here. Anything else is
+    /// known better here. True if it was of use.
+    pub fn describe(&mut self, segment: Segment, inits: Option<Inits>) -> bool {
+        if segment.init.epoch != self.epoch && self.epoch != 0 {
+            return false;
+        }
+        self.epoch = segment.init.epoch;
+        let first = self.segments.front().map_or(segment.number, |first| first.number);
+        let useful = match segment.number.checked_sub(first) {
+            Some(index) => self.put(index as usize, &segment),
+            None if !self.settled && first - segment.number <= MOST_HOLES => {
+                for number in (segment.number + 1..first).rev() {
+                    self.segments.push_front(Segment::hole(number, segment.init));
+                }
+                self.segments.push_front(segment.clone());
+                true
+            }
+            None => false,
+        };
+        if useful && let Some(inits) = inits {
+            self.inits.entry(segment.init).or_insert(inits);
+        }
+        useful
+    }
+
+    /// From now on, what is here may be shown.
+    pub fn settle(&mut self) {
+        self.settled = true;
+    }
+
+    /// True once [`Window::settle`] has been called.
+    pub fn settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Sets what the origin announces, before the first clock has said it.
+    pub fn announce(&mut self, targets: Targets) {
+        if self.targets.segment_ms == 0 {
+            self.targets = targets;
+        }
+    }
+
+    /// Nothing older than `number` is shown: the upstream's window begins there.
+    pub fn show_from(&mut self, number: u64) {
+        self.not_before = self.not_before.max(number);
+    }
+
+    /// A hole that nobody can fill becomes a gap.
+    pub fn give_up(&mut self, number: u64) {
+        let Some(first) = self.first_number() else { return };
+        let index = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
+        let after = self.segments.get(index + 1).cloned();
+        let before = index.checked_sub(1).and_then(|index| self.segments.get(index).cloned());
+        let Some(hole) = self
+            .segments
+            .get_mut(index)
+            .filter(|held| held.progress == Progress::Hole)
+        else {
+            return;
+        };
+        hole.progress = Progress::Gap;
+        if let Some(before) = &before {
+            hole.media_time_ms = before.media_time_ms + before.duration_ms as i64;
+            hole.program_ms = before.program_ms + before.duration_ms;
+            hole.discontinuity = before.discontinuity;
+        }
+        if let Some(after) = after.filter(|after| after.progress != Progress::Hole) {
+            hole.duration_ms = u64::try_from(after.media_time_ms - hole.media_time_ms).unwrap_or(0);
+            hole.discontinuity = hole.discontinuity.max(after.discontinuity);
+        }
+        let longest = u64::from(self.targets.segment_ms.max(1));
+        hole.duration_ms = hole.duration_ms.clamp(1, longest);
+    }
+
+    /// Keeps the bytes of a segment that were fetched; refused if they are not as long as its parts say.
+    pub fn fill(&mut self, rendition: Rendition, number: u64, bytes: &Bytes) -> bool {
+        let in_window = self.segments.iter_mut().find(|segment| segment.number == number);
+        let past = self.past.iter_mut().map(|(_, segment)| segment);
+        let Some(segment) = in_window.or_else(|| past.rev().find(|segment| segment.number == number)) else {
+            return false;
+        };
+        segment.tracks[rendition.index()]
+            .as_mut()
+            .is_some_and(|track| track.fill(bytes))
+    }
+
+    /// Keeps headers that were fetched.
+    pub fn fill_init(&mut self, id: InitId, rendition: Rendition, bytes: Bytes) {
+        if let Some(Some(init)) = self.inits.get_mut(&id).map(|inits| inits[rendition.index()].as_mut()) {
+            init.bytes = Some(bytes);
+        }
+    }
+
+    /// Bytes of media held.
+    pub fn held_bytes(&self) -> u64 {
+        let past = self.past.iter().map(|(_, segment)| segment);
+        let segments = self.segments.iter().chain(past);
+        segments
+            .flat_map(|segment| segment.tracks.iter().flatten())
+            .map(Track::held_bytes)
+            .sum()
+    }
+
+    /// Lets go of what is outside of the window: a function of the segments alone, the same on every node.
+    fn trim(&mut self, now: Instant) {
+        let mut newer: u64 = self.segments.iter().skip(1).map(|segment| segment.duration_ms).sum();
+        let mut count = 0;
+        for segment in self.segments.iter().skip(1) {
+            if newer < self.targets.window_ms {
+                break;
+            }
+            newer -= segment.duration_ms;
+            count += 1;
+        }
+        self.retire(count, now);
+    }
+
+    fn retire(&mut self, count: usize, now: Instant) {
+        let stay = Duration::from_millis(self.targets.window_ms.max(u64::from(self.targets.segment_ms)));
+        while self.past.front().is_some_and(|(until, _)| *until <= now) {
+            self.past.pop_front();
+        }
+        let leaving = self
+            .segments
+            .drain(..count)
+            .filter(|segment| segment.progress != Progress::Hole);
+        self.past.extend(leaving.map(|mut segment| {
+            segment.progress = Progress::Whole;
+            (now + stay, segment)
+        }));
+        let past = self.past.iter().map(|(_, segment)| segment.init);
+        let used: std::collections::BTreeSet<InitId> =
+            past.chain(self.segments.iter().map(|segment| segment.init)).collect();
+        self.inits
+            .retain(|id, _| used.contains(id) || self.segments.is_empty() && id.epoch == self.epoch);
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

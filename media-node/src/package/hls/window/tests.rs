@@ -1,0 +1,154 @@
+use super::*;
+
+const TARGETS: Targets = Targets {
+    part_ms: 200,
+    segment_ms: 4_000,
+    window_ms: 5_000,
+};
+
+fn init(epoch: u64) -> InitId {
+    InitId { epoch, version: 1 }
+}
+
+fn inits() -> Inits {
+    let video = InitTrack {
+        codec: "avc1.64001f".into(),
+        width: 640,
+        height: 360,
+        channels: 0,
+        timescale: 1_000,
+        bytes: Some(Bytes::from_static(b"init")),
+    };
+    [Some(video), None]
+}
+
+pub(super) fn part(ticks: u64) -> Part {
+    Part {
+        ticks,
+        size: 4,
+        samples: 5,
+        independent: true,
+        bytes: Some(Bytes::from_static(b"part")),
+    }
+}
+
+fn segment(number: u64) -> Segment {
+    Segment {
+        number,
+        media_time_ms: (number as i64 - 100) * 1_000,
+        program_ms: 1_700_000_000_000 + (number - 100) * 1_000,
+        progress: Progress::Open,
+        ..Segment::hole(number, init(1))
+    }
+}
+
+fn add(window: &mut Window, number: u64, whole: bool) {
+    let now = Instant::now();
+    window.restart(1, now);
+    assert!(window.open(segment(number), inits(), TARGETS, now));
+    for _ in 0..5 {
+        window.push(Rendition::Video, 1_000, (number - 100) * 1_000, part(200));
+    }
+    window.close(Some(1_000), whole, now);
+    window.settle();
+}
+
+/// As another node describes it.
+fn described(number: u64) -> Segment {
+    let track = Track::new(
+        1_000,
+        (number - 100) * 1_000,
+        vec![Part {
+            bytes: None,
+            ..part(1_000)
+        }],
+    );
+    Segment {
+        progress: Progress::Whole,
+        duration_ms: 1_000,
+        tracks: [Some(track), None],
+        ..segment(number)
+    }
+}
+
+fn shown(window: &Window) -> Vec<u64> {
+    window.shown().map(|segment| segment.number).collect()
+}
+
+#[test]
+fn a_segment_leaves_once_the_newer_ones_fill_the_window_and_can_still_be_fetched() {
+    let mut window = Window::new();
+    (100..110).for_each(|number| add(&mut window, number, true));
+    assert_eq!(shown(&window), [105, 106, 107, 108, 109]);
+    assert!(window.segment(104).is_some(), "a player may just have read of it");
+    assert!(window.segment(99).is_none());
+}
+
+#[test]
+fn nothing_behind_a_hole_is_shown_until_it_is_filled() {
+    let mut window = Window::new();
+    add(&mut window, 100, true);
+    add(&mut window, 101, false);
+    add(&mut window, 102, true);
+    assert_eq!((shown(&window), window.first_hole()), (vec![100], Some(101)));
+    assert!(window.describe(described(101), Some(inits())));
+    assert_eq!((shown(&window), window.first_hole()), (vec![100, 101, 102], None));
+    assert!(!window.describe(described(101), None), "what is here is known better");
+}
+
+#[test]
+fn what_came_before_goes_in_front_only_before_anything_was_shown() {
+    let mut late = Window::new();
+    let now = Instant::now();
+    late.restart(1, now);
+    late.open(segment(105), inits(), TARGETS, now);
+    for number in (100..104).rev() {
+        assert!(late.describe(described(number), Some(inits())));
+    }
+    assert_eq!(shown(&late), [0u64; 0], "nothing before it is settled");
+    late.settle();
+    assert_eq!((shown(&late), late.first_hole()), (vec![100, 101, 102, 103], Some(104)));
+    assert!(!late.describe(
+        Segment {
+            number: 99,
+            ..described(100)
+        },
+        None
+    ));
+}
+
+#[test]
+fn fetched_bytes_must_be_as_long_as_the_parts_say() {
+    let mut window = Window::new();
+    assert!(window.describe(described(100), Some(inits())));
+    assert!(!window.fill(Rendition::Video, 100, &Bytes::from_static(b"par")));
+    assert!(window.fill(Rendition::Video, 100, &Bytes::from_static(b"part")));
+    let track = window.segment(100).unwrap().track(Rendition::Video).unwrap();
+    assert_eq!(track.bytes().unwrap(), &Bytes::from_static(b"part"));
+}
+
+#[test]
+fn another_epoch_begins_an_empty_window_and_leaves_the_old_segments_to_be_fetched() {
+    let mut window = Window::new();
+    add(&mut window, 100, true);
+    let now = Instant::now();
+    window.restart(5_000, now);
+    assert_eq!(shown(&window), [0u64; 0]);
+    assert!(window.segment(100).is_some());
+    let stay = Duration::from_millis(TARGETS.window_ms + 1);
+    window.retire(0, now + stay);
+    assert!(window.segment(100).is_none(), "for the window's time");
+}
+
+#[test]
+fn a_segment_that_is_not_newer_is_refused() {
+    let mut window = Window::new();
+    add(&mut window, 100, true);
+    assert!(!window.open(segment(100), inits(), TARGETS, Instant::now()));
+    assert!(window.open(segment(100 + MOST_HOLES + 5), inits(), TARGETS, Instant::now()));
+    assert_eq!(
+        window.first_number(),
+        Some(100 + MOST_HOLES + 5),
+        "too many holes: it begins anew"
+    );
+}
