@@ -128,7 +128,7 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, app: &AppName) -> 
                 (Err(error), _) | (_, Err(error)) => Err(Refusal::not_found(error.to_string())),
             }
         }
-        [Some(asked), Some(file), None, _] => media(asked, file, method, uri, headers, app),
+        [Some(asked), Some(file), None, _] => media(asked, file, method, headers, app),
         [Some(asked), Some(stream), Some(file), None] => {
             served(asked, app)?;
             let stream = stream
@@ -144,14 +144,7 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, app: &AppName) -> 
     }
 }
 
-fn media(
-    asked: &str,
-    file: &str,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    app: &AppName,
-) -> Result<Route, Refusal> {
+fn media(asked: &str, file: &str, method: &Method, headers: &HeaderMap, app: &AppName) -> Result<Route, Refusal> {
     served(asked, app)?;
     let (name, form) = file.rsplit_once('.').unwrap_or((file, ""));
     let stream = || {

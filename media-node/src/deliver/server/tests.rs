@@ -119,7 +119,7 @@ async fn refusals_say_what_is_wrong_and_count() {
     let cases = [
         ("GET /live/none.mp4", "404", "no stream live/none here"),
         ("GET /vod/cam.mp4", "404", "serves the app live"),
-        ("GET /live/cam.m3u8", "404", "not served by this version"),
+        ("GET /live/cam/index.m3u8", "404", "video.m3u8"),
         ("GET /play/none.js", "404", "no such file"),
         ("POST /live/cam.flv", "405", "allow: GET, HEAD, OPTIONS"),
     ];
