@@ -69,7 +69,7 @@ fn one_more_at_a_time() -> DeploymentStrategy {
 
 fn pod<'a>(id: &'a ResourceId, pool: &'a ValidPool, upstream: Option<IpAddr>, app: &'a str) -> pods::Pod<'a> {
     let drain_seconds = pool.drain_timeout.as_secs();
-    let mut flags: Vec<String> = upstream.map(upstream_flag).into_iter().collect();
+    let mut flags: Vec<String> = upstream.map(upstream_flags).into_iter().flatten().collect();
     flags.push(format!("--drain-timeout={drain_seconds}s"));
     pods::Pod {
         id,
@@ -96,12 +96,16 @@ pub fn upstream_of(live: &Deployment) -> Option<(IpAddr, String)> {
     Some((address, value("--app=")?.to_owned()))
 }
 
-fn upstream_flag(address: IpAddr) -> String {
+/// Streams from there, and what was packaged there before an edge came.
+fn upstream_flags(address: IpAddr) -> [String; 2] {
     let host = match address {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
     };
-    format!("--upstream=rtmp://{host}:{}", service::RTMP)
+    [
+        format!("--upstream=rtmp://{host}:{}", service::RTMP),
+        format!("--upstream-http=http://{host}:{}", service::HTTP),
+    ]
 }
 
 fn over_zones_and_nodes(id: &ResourceId) -> Vec<TopologySpreadConstraint> {

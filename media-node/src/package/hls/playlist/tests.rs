@@ -1,3 +1,5 @@
+//! Texts of playlists, whole.
+
 use std::time::Instant;
 
 use super::super::window::{InitTrack, Part, Targets};

@@ -1,3 +1,5 @@
+//! Windows of made-up segments.
+
 use super::*;
 
 const TARGETS: Targets = Targets {
