@@ -79,6 +79,12 @@ impl Publisher {
         }
     }
 
+    /// True if a clock message, which a source sends to a newcomer, says that units are missing here of the segment that is
+    /// under way.
+    pub fn has_lost(&self, clock: &Clock) -> bool {
+        self.stream.lock().lost_before(clock) > 0
+    }
+
     /// Takes a clock message of the upstream; it precedes the unit that it is about. Another epoch restarts the stream.
     pub fn clock(&self, clock: Clock) {
         let mut state = self.stream.lock();

@@ -123,12 +123,20 @@ impl State {
         self.unsettled_key = None;
     }
 
-    /// Counts what was lost between two clocks of the upstream.
-    pub(super) fn follow(&mut self, clock: &Clock) {
-        if let Clocking::Upstream { theirs, ours } = self.clocking {
-            let sent = clock.units.saturating_sub(theirs);
-            self.lost_units += sent.saturating_sub(self.units - ours);
+    /// How many units were lost before a clock of the upstream, since the one before.
+    pub(super) fn lost_before(&self, clock: &Clock) -> u64 {
+        match self.clocking {
+            Clocking::Upstream { theirs, ours } => {
+                let sent = clock.units.saturating_sub(theirs);
+                sent.saturating_sub(self.units - ours)
+            }
+            Clocking::Undecided | Clocking::Own(_) => 0,
         }
+    }
+
+    /// Goes on by a clock of the upstream, and counts what was lost.
+    pub(super) fn follow(&mut self, clock: &Clock) {
+        self.lost_units += self.lost_before(clock);
         self.clocking = Clocking::Upstream {
             theirs: clock.units,
             ours: self.units,

@@ -135,8 +135,10 @@ impl Intake {
             upstream.repeats = [false; 2];
         }
         // After a reconnect the source begins at a key frame that may be here already: its clock was obeyed then, and
-        // obeying it again would begin the segment twice and miscount what was lost.
-        if known.is_none_or(|(epoch, segment)| epoch != clock.epoch || segment < clock.segment) {
+        // obeying it again would begin the segment twice and miscount what was lost. Where units are missing within the
+        // segment, it is obeyed again: whoever cuts segments learns that this one is not whole.
+        let newer = known.is_none_or(|(epoch, segment)| epoch != clock.epoch || segment < clock.segment);
+        if newer || known == Some((clock.epoch, clock.segment)) && self.publisher.has_lost(&clock) {
             upstream.clock = Some((clock.epoch, clock.segment));
             self.publisher.clock(clock);
         }

@@ -23,6 +23,8 @@ pub enum EntryKind {
     Frame,
     /// Script data, text messages.
     Data,
+    /// The origin's clock. As a header, it is sent to a viewer that was moved on too: it says where that is.
+    Clock,
 }
 
 /// Who is sent an entry.
@@ -327,14 +329,14 @@ impl Cursor {
                 Some(start) if start.seq < ring.end() => {
                     let fresh = start.headers.first().map_or(0, |entry| entry.init);
                     let newcomer = self.init == 0;
-                    if newcomer || self.init != fresh + 1 {
-                        let headers = start.headers.iter();
-                        out.extend(
-                            headers
-                                .filter(|entry| newcomer || entry.kind != EntryKind::Preamble)
-                                .cloned(),
-                        );
-                    }
+                    // One that was moved on needs the clock in any case: it says where it is now.
+                    let all = newcomer || self.init != fresh + 1;
+                    let headers = start.headers.iter().filter(|entry| match entry.kind {
+                        EntryKind::Clock => true,
+                        EntryKind::Preamble => newcomer,
+                        _ => all,
+                    });
+                    out.extend(headers.cloned());
                     self.init = fresh + 1;
                     start.seq
                 }

@@ -176,7 +176,10 @@ fn binary(kind: EntryKind, dts: i64, parts: Vec<Bytes>) -> Draft {
 fn text(message: &Text<'_>, dts: i64) -> Draft {
     let json = serde_json::to_vec(message).unwrap_or_default(); // strings and numbers: can't fail
     Draft {
-        kind: EntryKind::Data,
+        kind: match message {
+            Text::Init { .. } => EntryKind::Data,
+            Text::Clock(_) => EntryKind::Clock,
+        },
         audience: Audience::Informed,
         dts,
         ws_header: ws_header(TEXT, json.len()),

@@ -119,7 +119,7 @@ fn clock_draft(clock: &Clock) -> Draft {
     amf::put_string(&mut body, Clock::MESSAGE);
     amf::put_string(&mut body, &serde_json::to_string(clock).unwrap_or_default()); // numbers only: can't fail
     Draft {
-        kind: EntryKind::Data,
+        kind: EntryKind::Clock,
         audience: Audience::Informed,
         dts,
         ws_header: Bytes::new(),

@@ -82,6 +82,24 @@ fn a_viewer_that_skips_over_a_change_of_headers_gets_the_new_ones() {
     );
 }
 
+/// A relay that was moved on took the frames of one segment for those of another.
+#[test]
+fn one_that_is_moved_on_is_told_the_clock_again_and_no_other_header() {
+    let now = Instant::now();
+    let feed = Feed::new(FeedLimits { entries: 3, ..limits() });
+    let headers = |dts| vec![draft(EntryKind::Clock, dts), draft(EntryKind::Init, dts)];
+    feed.start(headers(0), now);
+    feed.append(&mut vec![draft(EntryKind::Key, 0)], now);
+    let mut cursor = feed.cursor();
+    let first = [(EntryKind::Clock, 0), (EntryKind::Init, 0), (EntryKind::Key, 0)];
+    assert_eq!(take(&mut cursor, now).1, first);
+    feed.append(&mut (1..9).map(|dts| draft(EntryKind::Frame, dts)).collect(), now);
+    feed.start(headers(9), now);
+    feed.append(&mut vec![draft(EntryKind::Key, 9)], now);
+    assert!(matches!(take(&mut cursor, now).0, Some(Taken::Skipped(_))));
+    assert_eq!(take(&mut cursor, now).1, [(EntryKind::Clock, 9), (EntryKind::Key, 9)]);
+}
+
 /// A second FLV file header in mid-stream would be read as the beginning of a tag.
 #[test]
 fn new_headers_in_mid_stream_come_without_the_preamble() {

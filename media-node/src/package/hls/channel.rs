@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use headwater_contract::StreamEnd;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -406,17 +407,17 @@ fn fill(channel: &Channel, segmenter: &mut Segmenter, batch: Batch, items: &mut 
             }
             changed
         }),
-        Batch::Restarted => channel.change(|window| {
-            segmenter.finish(window, now);
-            true
-        }),
+        Batch::Restarted => segmenter.abandon(),
         Batch::Skipped => channel.change(|window| {
             segmenter.skipped(window, now);
             true
         }),
-        Batch::Ended(_) => {
+        Batch::Ended(reason) => {
             channel.change(|window| {
-                segmenter.finish(window, now);
+                match reason {
+                    StreamEnd::Unpublished | StreamEnd::PublisherLost => segmenter.finish(window, now),
+                    StreamEnd::SourceLost | StreamEnd::NotWanted | StreamEnd::Shutdown => segmenter.abandon(),
+                }
                 window.settle();
                 window.end();
                 true

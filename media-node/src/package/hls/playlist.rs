@@ -49,6 +49,7 @@ pub fn render(window: &Window, rendition: Rendition, form: Form) -> String {
     let target = target_seconds(window);
     let shown: Vec<&Segment> = match form {
         Form::Plain => window.whole().collect(),
+        _ if window.ended() => window.whole().collect(),
         Form::Low | Form::Delta => window.shown().collect(),
     };
     let skipped = match form {

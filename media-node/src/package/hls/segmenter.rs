@@ -91,9 +91,14 @@ impl Segmenter {
         }
     }
 
-    /// No more will come of this epoch.
+    /// The stream has ended, and everything of it has come.
     pub fn finish(&mut self, window: &mut Window, now: Instant) {
         self.close(None, window, now);
+        *self = Self::default();
+    }
+
+    /// The stream broke off: other nodes may have more of it, or less. What is open stays as it is, and is never whole.
+    pub fn abandon(&mut self) {
         *self = Self::default();
     }
 

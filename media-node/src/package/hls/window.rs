@@ -416,10 +416,7 @@ impl Window {
             .segments
             .drain(..count)
             .filter(|segment| segment.progress != Progress::Hole);
-        self.past.extend(leaving.map(|mut segment| {
-            segment.progress = Progress::Whole;
-            (now + stay, segment)
-        }));
+        self.past.extend(leaving.map(|segment| (now + stay, segment)));
         let past = self.past.iter().map(|(_, segment)| segment.init);
         let used: std::collections::BTreeSet<InitId> =
             past.chain(self.segments.iter().map(|segment| segment.init)).collect();
