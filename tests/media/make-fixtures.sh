@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the media that the tests publish, into .cache/media: one file for each kind of stream. Made anew when this script changes.
 #
-# All are 6 s long with a key frame each second, small pictures, and bit exact for one version of ffmpeg.
+# All but one are 6 s long with a key frame each second, small pictures, and bit exact for one version of ffmpeg.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -27,6 +27,11 @@ ffmpeg "${common[@]}" -f lavfi -i "$(picture 640x360 25)" "${sound[@]}" \
 ffmpeg "${common[@]}" -f lavfi -i "$(picture 480x270 25)" "${sound[@]}" \
     -c:v libx264 -profile:v high -preset medium -bf 3 -b_strategy 0 -b:v 400k "${gop[@]}" "${aac[@]}" "${flv[@]}" "$out/bframes-aac.flv"
 ffmpeg "${common[@]}" "${sound[@]}" "${aac[@]}" "${flv[@]}" "$out/audio-only.flv"
+# 24 s of groups of pictures from 0.5 to 5.2 s, B-frames, times that are no whole milliseconds.
+ffmpeg "${common[@]}" -f lavfi -i "testsrc2=s=320x180:r=30000/1001:d=24,format=yuv420p" \
+    -f lavfi -i "sine=f=440:r=44100:b=1:d=24,aformat=channel_layouts=stereo" \
+    -c:v libx264 -profile:v high -preset medium -bf 3 -b_strategy 0 -b:v 300k -g 1000 -keyint_min 1 -sc_threshold 0 \
+    -force_key_frames 0,1,1.5,2.6,4.6,5.6,6.2,11.4,12.4,13.4,14.9,15.5,18.5,19.5,20.5,21.5,22.5 "${aac[@]}" "${flv[@]}" "$out/gops-aac.flv"
 ffmpeg "${common[@]}" -f lavfi -i "$(picture 480x270 25)" \
     -c:v libx264 -profile:v main -preset veryfast -bf 0 -b:v 400k "${gop[@]}" "${flv[@]}" "$out/video-only.flv"
 # Another resolution and profile: joined behind h264-aac.flv it is a stream whose parameters change.

@@ -198,11 +198,16 @@ impl Node {
 
     /// Tells it to pull these streams from `upstream`, and nothing else.
     pub async fn pull(&self, upstream: SocketAddr, streams: &[&str]) -> Result<()> {
+        self.pull_knowing(upstream, None, streams).await
+    }
+
+    /// As [`Node::pull`], and where the delivery port of that node is.
+    pub async fn pull_knowing(&self, upstream: SocketAddr, http: Option<SocketAddr>, streams: &[&str]) -> Result<()> {
         let pulls = streams.iter().map(|stream| Pull {
             stream: (*stream).to_owned(),
             sources: vec![Source {
                 url: format!("rtmp://{upstream}/live/{stream}"),
-                http: None,
+                http: http.map(|http| format!("http://{http}")),
             }],
         });
         let pulls = Pulls {
