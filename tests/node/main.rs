@@ -10,6 +10,7 @@ mod cost;
 mod delivery;
 mod faults;
 mod figures;
+mod hls;
 mod life;
 mod peers;
 
