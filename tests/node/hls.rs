@@ -9,10 +9,13 @@ use e2e::harness::media::Ffmpeg;
 use e2e::harness::process::Signal;
 use e2e::harness::proxy::{Proxy, Weather};
 use e2e::harness::{Node, fixture, http, wait_until};
+use e2e::wire::flv;
+use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{LONG, SOON};
+use crate::peers::start;
+use crate::{LONG, SOON, publish_sample};
 
 /// Files of media by name.
 type Files = BTreeMap<String, Bytes>;
@@ -221,4 +224,129 @@ async fn whoever_joins_late_restarts_or_loses_its_source_serves_the_same_files()
 #[ignore = "three minutes"]
 async fn whoever_joins_late_restarts_or_loses_its_source_serves_the_same_files_for_minutes() {
     whoever_joins_when(20).await;
+}
+
+/// Players that know no parts, at an edge: what comes is what was published, byte for byte, from where they begin to the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn ffmpeg_and_gstreamer_play_the_plain_playlists_frame_by_frame() {
+    let origin = Node::origin().await.unwrap();
+    let edge = Node::edge(&origin).await.unwrap();
+    edge.pull_knowing(origin.rtmp, Some(origin.http), &["show"])
+        .await
+        .unwrap();
+    let file = fixture("gops-aac.flv").unwrap();
+    let source = Ffmpeg::System.frames(file.to_str().unwrap(), LONG).await.unwrap();
+    let mut publisher = Ffmpeg::System.publish(&file, &origin.rtmp_url("show"), 0).unwrap();
+    edge.playable("show", SOON).await.unwrap();
+    let url = edge.http_url("/live/show/plain.m3u8");
+    let reading = Ffmpeg::System.start_frames(&url).unwrap();
+    let folder = TempDir::new().unwrap();
+    let kept = |name: &str| folder.path().join(name).display().to_string();
+    let pipeline = format!(
+        "-q souphttpsrc location={url} ! hlsdemux name=hls hls. ! queue ! qtdemux name=mp4 mp4.video_0 ! queue ! filesink location={}",
+        kept("pictures")
+    );
+    let mut player = start("gst-launch-1.0", &pipeline.split(' ').collect::<Vec<_>>());
+    assert!(
+        publisher.wait(LONG).await.unwrap().success(),
+        "{}",
+        publisher.log_tail()
+    );
+    let came = reading.frames(LONG).await.unwrap();
+    let missing = came.are_the_end_of(&source).unwrap();
+    assert!(player.wait(LONG).await.unwrap().success(), "{}", player.log_tail());
+    let sent: Vec<u8> = flv::read(&std::fs::read(&file).unwrap())
+        .unwrap()
+        .iter()
+        .filter(|tag| tag.kind == flv::VIDEO && tag.body.get(1) == Some(&1))
+        .flat_map(|tag| tag.body[5..].to_vec())
+        .collect();
+    let got = std::fs::read(kept("pictures")).unwrap();
+    assert!(
+        got.len() > sent.len() / 2 && sent.ends_with(&got),
+        "{} of {} bytes",
+        got.len(),
+        sent.len()
+    );
+    println!(
+        "ffmpeg: all but the first {missing:?} frames; GStreamer: the last {} of {} bytes of pictures",
+        got.len(),
+        sent.len()
+    );
+}
+
+/// Media sequence number, discontinuity sequence number, and whether there is a discontinuity.
+fn state(playlist: &str) -> (u64, u64, bool) {
+    let number = |tag: &str| {
+        let line = playlist.lines().find_map(|line| line.strip_prefix(tag));
+        line.and_then(|text| text.parse().ok()).unwrap_or(0)
+    };
+    (
+        number("#EXT-X-MEDIA-SEQUENCE:"),
+        number("#EXT-X-DISCONTINUITY-SEQUENCE:"),
+        playlist.contains("#EXT-X-DISCONTINUITY\n"),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_returns_goes_on_with_a_discontinuity_and_a_restarted_origin_above_all_numbers() {
+    let mut origin = Node::origin().await.unwrap();
+    let edge = Node::edge(&origin).await.unwrap();
+    edge.pull_knowing(origin.rtmp, Some(origin.http), &["show"])
+        .await
+        .unwrap();
+    let publication = publish_sample(&origin, "show").await;
+    edge.playable("show", SOON).await.unwrap();
+    let playlist = || async {
+        let answer = http::get(&format!("{}video.m3u8", folder(&edge))).await.unwrap();
+        answer.text()
+    };
+    let segments = |text: &str| {
+        names(text)
+            .into_iter()
+            .filter(|name| name.matches('.').count() == 1 && !name.contains("init"))
+    };
+    wait_until(LONG, "three segments", || async {
+        let text = playlist().await;
+        if segments(&text).count() >= 3 {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    })
+    .await
+    .unwrap();
+    publication.abort().await;
+    let _publication = publish_sample(&origin, "show").await;
+    wait_until(LONG, "a discontinuity", || async {
+        let text = playlist().await;
+        if state(&text).2 { Ok(()) } else { Err(text) }
+    })
+    .await
+    .unwrap();
+    let before = playlist().await;
+    let numbers: Vec<u64> = segments(&before)
+        .map(|name| name[6..name.len() - 4].parse().unwrap())
+        .collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+
+    origin.kill().await.unwrap();
+    origin.restart().await.unwrap();
+    let _publication = publish_sample(&origin, "show").await;
+    let after = wait_until(LONG, "a new playlist", || async {
+        let text = playlist().await;
+        if state(&text).0 > *numbers.last().unwrap() && text.contains("#EXTINF") {
+            Ok(text)
+        } else {
+            Err(text)
+        }
+    })
+    .await
+    .unwrap();
+    assert!(state(&after).1 > state(&before).1 + 1, "{after}");
+    for name in names(&before) {
+        let answer = http::get(&format!("{}{name}", folder(&edge))).await.unwrap();
+        assert_eq!(answer.status, 200, "{name} was there a moment ago");
+    }
+    assert!(names(&before).iter().all(|name| !names(&after).contains(name)));
 }

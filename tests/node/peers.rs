@@ -10,7 +10,7 @@ use headwater_contract::Role;
 
 use crate::{LONG, SOON, publish_sample};
 
-fn start(program: &str, args: &[&str]) -> Process {
+pub(crate) fn start(program: &str, args: &[&str]) -> Process {
     Process::start(
         program,
         Path::new(program),

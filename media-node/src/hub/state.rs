@@ -214,11 +214,12 @@ impl State {
         let Clocking::Own(cutter) = &mut self.clocking else {
             return;
         };
-        let Some(Cut { segment, discontinuity }) = cutter.before(unit, self.tracks.video.is_some()) else {
+        let wall_ms = now_ms();
+        let Some(Cut { segment, discontinuity }) = cutter.before(unit, self.tracks.video.is_some(), wall_ms) else {
             return;
         };
         let targets = cutter.targets();
-        let (audio_next, wall_ms) = (self.audio.next(), now_ms());
+        let audio_next = self.audio.next();
         if let Some(next) = audio_next {
             self.audio.anchor(next); // as every other node does on this message
         }

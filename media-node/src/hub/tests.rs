@@ -73,14 +73,14 @@ async fn a_newcomer_gets_the_running_group_of_pictures_at_once() {
     let publisher = publish(&hub);
     publisher.send(video(UnitKind::Config, 0), Some(config("avc1.42c01e")));
     send_gop(&publisher, 0, 25);
-    send_gop(&publisher, 1_000, 10);
+    send_gop(&publisher, 2_000, 10); // numbers run no faster than time, and segments are longer where media do
     let items = read(&mut publisher.stream().subscribe()).await;
     let start = items[0].start.as_ref().expect("the first item is a start");
     assert_eq!(start.tracks.video.as_ref().unwrap().rfc6381, "avc1.42c01e");
-    assert!(matches!(&items[0].what, What::Unit(unit) if unit.kind == UnitKind::Key && unit.dts == 1_000));
+    assert!(matches!(&items[0].what, What::Unit(unit) if unit.kind == UnitKind::Key && unit.dts == 2_000));
     assert_eq!(items.len(), 10);
     let clock = start.clock.as_ref().unwrap();
-    assert_eq!((clock.media_time_ms, clock.units), (1_000, 25));
+    assert_eq!((clock.media_time_ms, clock.units), (2_000, 25));
 }
 
 #[tokio::test]

@@ -195,11 +195,11 @@ async fn a_websocket_player_gets_hello_media_clocks_the_order_to_move_and_the_en
     assert_eq!(hello["epoch"], node.rig.stream().snapshot().epoch);
     assert_eq!(next(&mut socket).await.into_data(), "I(a)");
     assert_eq!(next(&mut socket).await.into_data(), "K(1)");
-    for _ in 0..30 {
+    for _ in 0..60 {
         node.rig.frame("2");
     }
     node.rig.key("3");
-    for _ in 0..30 {
+    for _ in 0..60 {
         assert_eq!(next(&mut socket).await.into_data(), "F(2)");
     }
     assert_eq!(next(&mut socket).await.into_data(), "c()");
