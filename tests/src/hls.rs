@@ -17,6 +17,8 @@ pub mod validator;
 
 pub mod fragments;
 
+pub mod client;
+
 pub mod model;
 
 pub use rule::{Fault, Rule};

@@ -175,6 +175,33 @@ fn fragment(moof: &[u8], init: &Init) -> Option<Result<(Chunk, u64, u64), Findin
     })
 }
 
+impl Init {
+    /// Ticks as time.
+    pub fn time(&self, ticks: u64) -> Duration {
+        Duration::from_nanos((u128::from(ticks) * 1_000_000_000 / u128::from(self.timescale)) as u64)
+    }
+}
+
+/// Where the first chunk of several ends: behind its `mdat`.
+pub fn chunk_length(bytes: &[u8]) -> Option<usize> {
+    let mut end = 0;
+    for (kind, body) in boxes(bytes) {
+        end += body.len() + 8;
+        if &kind == b"mdat" {
+            return Some(end);
+        }
+    }
+    None
+}
+
+/// Samples last as long as the playlist says.
+pub fn lasts(samples: Duration, said: Duration) -> Option<Finding> {
+    (samples.abs_diff(said) > Duration::from_millis(1)).then(|| {
+        let why = format!("its samples last {samples:?}, the playlist says {said:?}");
+        Finding::new(Rule::SampleTimes, why, &[])
+    })
+}
+
 /// What the playlist says of a part.
 #[derive(Clone, Copy, Debug)]
 pub struct Said {
@@ -234,11 +261,7 @@ impl Track {
             }
         }
         self.last = Some((chunk.sequence, chunk.decode_time + chunk.duration));
-        let lasts = Duration::from_nanos((chunk.duration as u128 * 1_000_000_000 / u128::from(init.timescale)) as u64);
-        if lasts.abs_diff(said.duration) > Duration::from_millis(1) {
-            let why = format!("its samples last {lasts:?}, DURATION is {:?}", said.duration);
-            found.push(Finding::new(Rule::SampleTimes, why, &[]));
-        }
+        found.extend(lasts(init.time(chunk.duration), said.duration));
         let first = chunk.sync.first() == Some(&true);
         if said.independent && !first {
             found.push(Finding::new(

@@ -50,6 +50,8 @@ impl Default for Model {
 
 /// Pictures in a part.
 const PICTURES: u32 = 5;
+/// Bytes of a picture and of the sound that goes with it, nearly.
+const PICTURE: u64 = 820 + 300;
 
 impl Model {
     fn segment(&self) -> Duration {
@@ -265,7 +267,7 @@ impl Model {
                 Stamp {
                     sent_us,
                     sequence,
-                    bytes_before: 0,
+                    bytes_before: sequence * PICTURE,
                 }
                 .insert(&slice, 500, &mut payload);
             } else {

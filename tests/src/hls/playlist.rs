@@ -19,7 +19,7 @@ use attributes::Attributes;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Playlist {
     /// Segments.
-    Media(Media),
+    Media(Box<Media>),
     /// Variants and renditions.
     Multivariant(Multivariant),
 }
@@ -183,14 +183,14 @@ pub fn parse(text: &str) -> Result<Playlist, Finding> {
     let variants = |tag: &Line<'_>| multivariant::TAGS.contains(&tag.name());
     match tags.iter().find(|tag| variants(tag)) {
         Some(_) => multivariant::parse(&tags).map(Playlist::Multivariant),
-        None => media::parse(&tags).map(Playlist::Media),
+        None => media::parse(&tags).map(|media| Playlist::Media(Box::new(media))),
     }
 }
 
 /// Reads a media playlist.
 pub fn parse_media(text: &str) -> Result<Media, Finding> {
     match parse(text)? {
-        Playlist::Media(media) => Ok(media),
+        Playlist::Media(media) => Ok(*media),
         Playlist::Multivariant(_) => Err(Finding::new(Rule::TagPlace, "a multivariant playlist", &[1])),
     }
 }

@@ -179,7 +179,7 @@ impl Validator {
     /// Takes a playlist and returns the whole media playlist, if it is one that a client can use.
     pub fn see(&mut self, seen: Observation<'_>) -> Option<Media> {
         match parse(seen.text) {
-            Ok(Playlist::Media(media)) => self.see_media(seen, media),
+            Ok(Playlist::Media(media)) => self.see_media(seen, *media),
             Ok(Playlist::Multivariant(playlist)) => {
                 self.see_variants(seen, playlist);
                 None

@@ -236,12 +236,11 @@ fn control(tag: &Attributes<'_>) -> Result<Control, Finding> {
 impl Media {
     /// Gives every segment its numbers.
     fn count(&mut self) {
-        let mut number = self.media_sequence + self.skipped.unwrap_or(0);
+        let first = self.media_sequence.saturating_add(self.skipped.unwrap_or(0));
         let mut discontinuities = self.discontinuity_sequence.unwrap_or(0);
-        for segment in self.segments.iter_mut().chain([&mut self.tail]) {
-            discontinuities += u64::from(segment.discontinuity);
-            (segment.number, segment.discontinuities) = (number, discontinuities);
-            number += 1;
+        for (index, segment) in self.segments.iter_mut().chain([&mut self.tail]).enumerate() {
+            discontinuities = discontinuities.saturating_add(u64::from(segment.discontinuity));
+            (segment.number, segment.discontinuities) = (first.saturating_add(index as u64), discontinuities);
         }
     }
 
@@ -279,7 +278,7 @@ impl Media {
         let Some(skipped) = self.skipped else {
             return Ok(self.clone());
         };
-        let end = self.media_sequence + skipped;
+        let end = self.media_sequence.saturating_add(skipped);
         let known = before
             .segments
             .first()

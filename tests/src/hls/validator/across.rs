@@ -137,7 +137,7 @@ impl Validator {
         };
         let edge = Edge {
             msn: report.msn,
-            part: part + 1,
+            part: part.saturating_add(1),
         };
         let by = seen.path().to_owned();
         if self.reports.len() < WAITING {

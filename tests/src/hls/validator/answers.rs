@@ -52,16 +52,28 @@ pub(super) fn blocked(seen: &Observation<'_>, whole: &Media) -> Option<Finding> 
     let part: Option<u64> = seen.directive("_HLS_part").and_then(|part| part.parse().ok());
     let edge = whole.edge();
     let wanted = match (part, whole.segment(msn)) {
-        (None, _) => Edge { msn: msn + 1, part: 0 },
+        (None, _) => Edge {
+            msn: msn.saturating_add(1),
+            part: 0,
+        },
         // More than the segment came to have: the first part of the next one.
         (Some(part), Some(segment)) if !segment.uri.is_empty() && !segment.parts.is_empty() => {
             if part < segment.parts.len() as u64 {
-                Edge { msn: msn + 1, part: 0 }
+                Edge {
+                    msn: msn.saturating_add(1),
+                    part: 0,
+                }
             } else {
-                Edge { msn: msn + 1, part: 1 }
+                Edge {
+                    msn: msn.saturating_add(1),
+                    part: 1,
+                }
             }
         }
-        (Some(part), _) => Edge { msn, part: part + 1 },
+        (Some(part), _) => Edge {
+            msn,
+            part: part.saturating_add(1),
+        },
     };
     (edge < wanted && !whole.ended).then(|| {
         let why = format!("{} came with {edge} as the next part", seen.target);

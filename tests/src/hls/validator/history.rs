@@ -298,7 +298,7 @@ impl History {
 
 /// True if nothing of the one is in the other, and there is a hole between.
 fn jumps(newest: &Media, whole: &Media) -> bool {
-    whole.media_sequence > newest.edge().msn + 1
+    whole.media_sequence > newest.edge().msn.saturating_add(1)
 }
 
 fn constant(newest: &Media, whole: &Media) -> Option<Finding> {

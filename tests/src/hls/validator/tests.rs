@@ -205,7 +205,6 @@ fn the_end_of_a_stream_keeps_every_rule() {
         edit(steps.last_mut().unwrap(), from, to);
         broken(Rule::EndlistFinal, &["ended", "#EXT"], &steps, Limits::default());
     }
-    let mut steps = steps;
     let hint = "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"x.m4s\"\n";
     edit(
         steps.last_mut().unwrap(),
@@ -795,13 +794,13 @@ fn rules_of_hints_and_reports_can_be_broken() {
     broken(Rule::Hint, &["no hint"], &one(3, &hint(3), ""), limits());
     broken(
         Rule::Hint,
-        &["2 hints", &hint(4).trim()],
+        &["2 hints", hint(4).trim()],
         &one(3, &hint(3), &(hint(3) + &hint(4))),
         limits(),
     );
     broken(
         Rule::Hint,
-        &["is listed already", &hint(2).trim()],
+        &["is listed already", hint(2).trim()],
         &one(3, &hint(3), &hint(2)),
         limits(),
     );
