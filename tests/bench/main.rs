@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use e2e::bench::{bit_rate, duration, load, publish, raise_file_limit};
 
-/// Load and latency tools for RTMP, HTTP-FLV and fMP4 servers.
+/// Load and latency tools for RTMP, HTTP-FLV, fMP4 and LL-HLS servers.
 #[derive(Parser)]
 #[command(name = "bench", version)]
 struct Cli {
@@ -52,7 +52,7 @@ struct Publish {
 
 #[derive(Args)]
 struct Load {
-    /// What to watch: a whole address (rtmp://…, ws://….mp4, ws://….flv, http://….flv, http://….mp4) of any server, or with
+    /// What to watch: a whole address (rtmp://…, ws://….mp4, ws://….flv, http://….flv, http://….mp4, http://….m3u8) of any server, or with
     /// --protocol host:port/app/stream of a Headwater node or pool; {n} stands for the stream's number, from 1.
     target: String,
     /// Protocol, where the target is no whole address.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod fmp4;
+mod hls;
 mod moves;
 
 use std::time::Duration;

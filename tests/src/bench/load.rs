@@ -3,6 +3,7 @@
 //! Every viewer walks its stream's headers (frames, timestamps, sizes); only some, the *probes*, read the stamps in the pictures.
 
 mod connection;
+mod hls;
 mod report;
 mod tally;
 mod viewer;
@@ -33,12 +34,14 @@ pub enum Protocol {
     Ws,
     /// fMP4 as a progressive HTTP body.
     Mp4,
+    /// LL-HLS: blocking reload and hinted parts.
+    Hls,
 }
 
 /// What to watch, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `rtmp://…`, `http://….flv`, `http://….mp4`, `ws://….mp4` or `ws://….flv`; `{n}` stands for the stream's number, from 1.
+    /// `rtmp://…`, `http://….flv`, `http://….mp4`, `ws://….mp4`, `ws://….flv` or `http://….m3u8`; `{n}` stands for the stream's number, from 1.
     pub url: String,
     /// How many streams the viewers spread over, where the address has `{n}`.
     pub streams: u32,
@@ -85,6 +88,7 @@ pub fn url(protocol: Protocol, authority: &str, stream: &str) -> String {
         Protocol::Flv => format!("http://{authority}/{stream}.flv"),
         Protocol::Mp4 => format!("http://{authority}/{stream}.mp4"),
         Protocol::Ws => format!("ws://{authority}/{stream}.mp4"),
+        Protocol::Hls => format!("http://{authority}/{stream}.m3u8"),
     }
 }
 
@@ -111,7 +115,8 @@ impl Address {
             ("ws", _) => Protocol::Ws,
             ("http", Some("flv")) => Protocol::Flv,
             ("http", Some("mp4")) => Protocol::Mp4,
-            _ => bail!("{url}: expected rtmp://…, ws://…, http://….flv or http://….mp4"),
+            ("http", Some("m3u8")) => Protocol::Hls,
+            _ => bail!("{url}: expected rtmp://…, ws://…, http://….flv, http://….mp4 or http://….m3u8"),
         };
         let port = if protocol == Protocol::Rtmp { 1935 } else { 80 };
         let has_port = authority
@@ -289,6 +294,7 @@ mod tests {
                 "/live/cam1.flv?x=1",
             ),
             ("http://h/live/cam{n}.mp4", Protocol::Mp4, "h:80", "/live/cam3.mp4"),
+            ("http://h/live/a.m3u8", Protocol::Hls, "h:80", "/live/a.m3u8"),
             ("ws://[::1]:8080/live/a.mp4", Protocol::Ws, "[::1]:8080", "/live/a.mp4"),
         ] {
             let address = Address::parse(url, 2).unwrap();

@@ -6,7 +6,7 @@ use super::{Error, Frame, Head, PLAIN_HEAD, Sink, Stamp, Track};
 /// Largest `moov` or `moof` that is kept.
 const BOX_LIMIT: usize = 1024 * 1024;
 /// `sample_is_non_sync_sample`, §8.8.3.1.
-const NON_SYNC: u32 = 0x0001_0000;
+pub(crate) const NON_SYNC: u32 = 0x0001_0000;
 
 /// Walks a stream of boxes.
 #[derive(Debug)]
@@ -197,16 +197,16 @@ impl Reader {
     }
 }
 
-fn word(data: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn word(data: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(data.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn long(data: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn long(data: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(data.get(at..at + 8)?.try_into().ok()?))
 }
 
 /// The boxes inside `data`, as type and body.
-fn boxes(mut data: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+pub(crate) fn boxes(mut data: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     std::iter::from_fn(move || {
         let size = word(data, 0)? as usize;
         let body = data.get(8..size)?;
@@ -216,7 +216,7 @@ fn boxes(mut data: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     })
 }
 
-fn find<'a>(data: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
+pub(crate) fn find<'a>(data: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
     path.iter().try_fold(data, |data, wanted| {
         boxes(data).find(|(kind, _)| kind == *wanted).map(|(_, body)| body)
     })

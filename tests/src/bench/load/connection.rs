@@ -18,7 +18,7 @@ use crate::wire::websocket::{self, Piece};
 use crate::wire::{Error, Sink, flv, fmp4, http};
 
 /// How long a server may take to accept a viewer.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// One read; large, so that a viewer that is behind catches up with few system calls.
 const READ: usize = 256 * 1024;
 
@@ -97,6 +97,7 @@ impl Connection {
                 );
                 Reader::Http(http::Response::new(200), media())
             }
+            Protocol::Hls => bail!("HLS has no one connection"),
             Protocol::Ws => {
                 out.extend_from_slice(
                     format!(
@@ -117,26 +118,7 @@ impl Connection {
     /// Reads once, tells the sink, answers where the protocol wants it. Returns the bytes read. Cancel safe.
     pub(super) async fn read(&mut self, sink: &mut (dyn Sink + Send)) -> Result<usize> {
         let Self { socket, reader, out } = self;
-        let count = poll_fn(|context| {
-            BUFFER.with_borrow_mut(|buffer| {
-                let mut buffer = ReadBuf::new(buffer);
-                match Pin::new(&mut *socket).poll_read(context, &mut buffer) {
-                    Poll::Ready(Ok(())) => {
-                        let data = buffer.filled();
-                        Poll::Ready(
-                            feed(reader, out, data, sink)
-                                .map(|()| data.len())
-                                .map_err(anyhow::Error::from),
-                        )
-                    }
-                    Poll::Ready(Err(error)) => {
-                        Poll::Ready(Err(anyhow::Error::from(error).context("failed to receive")))
-                    }
-                    Poll::Pending => Poll::Pending,
-                }
-            })
-        })
-        .await?;
+        let count = read_once(socket, &mut |data| feed(reader, out, data, sink)).await?;
         if count == 0 {
             bail!("the server closed the connection");
         }
@@ -148,6 +130,27 @@ impl Connection {
         }
         Ok(count)
     }
+}
+
+/// Reads once into the thread's buffer and passes on what came: no bytes at the end. Cancel safe.
+pub(super) async fn read_once(
+    socket: &mut TcpStream,
+    take: &mut (dyn FnMut(&[u8]) -> Result<(), Error> + Send),
+) -> Result<usize> {
+    poll_fn(|context| {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            match Pin::new(&mut *socket).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) => {
+                    let data = buffer.filled();
+                    Poll::Ready(take(data).map(|()| data.len()).map_err(anyhow::Error::from))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(anyhow::Error::from(error).context("failed to receive"))),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+    })
+    .await
 }
 
 fn feed(reader: &mut Reader, out: &mut Vec<u8>, data: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {

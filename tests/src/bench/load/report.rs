@@ -37,6 +37,8 @@ pub struct Report {
     pub starved: u64,
     /// Length of the window in which bytes are compared, seconds: all viewers have come.
     pub window_seconds: f64,
+    /// Requests, where a protocol has more than one for each connection.
+    pub requests: u64,
     /// Bytes received, all told.
     pub wire_bytes: u64,
     /// Of these, bytes of audio and video.
@@ -126,6 +128,7 @@ impl Report {
             cut: 0,
             reconnects: 0,
             starved: 0,
+            requests: 0,
             wire_bytes: 0,
             media_bytes: 0,
             frames: 0,
@@ -169,9 +172,11 @@ impl Report {
             failures,
             reconnects,
             moves,
+            requests,
             errors,
             ..
         } = outcome;
+        self.requests += requests;
         self.connect_failures += failures;
         self.cut += cuts;
         self.reconnects += reconnects;
@@ -248,6 +253,9 @@ impl fmt::Display for Report {
             self.media_bytes as f64 / 1e6,
             self.frames
         )?;
+        if self.requests > 0 {
+            writeln!(f, "  requests      {}", self.requests)?;
+        }
         let Quantiles { p50, p99, max, samples } = self.first_key_ms;
         writeln!(
             f,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
 use super::tally::{Tally, Window, is_move};
-use super::{Address, Counters, Options};
+use super::{Address, Counters, Options, Protocol, hls};
 use crate::wire::{Frame, PLAIN_HEAD, PROBE_HEAD, Sink, Track, stamp};
 
 /// How long a move may take before it counts as failed; then the old connection is kept.
@@ -44,6 +44,8 @@ pub(super) struct Outcome {
     pub(super) failures: u64,
     pub(super) reconnects: u64,
     pub(super) moves: Moves,
+    /// Requests of a protocol that has many.
+    pub(super) requests: u64,
     pub(super) errors: Vec<String>,
 }
 
@@ -65,6 +67,7 @@ impl Viewer {
             failures: 0,
             reconnects: 0,
             moves: Moves::default(),
+            requests: 0,
             errors: Vec::new(),
         };
         tokio::time::sleep_until(self.begin.into()).await;
@@ -106,6 +109,9 @@ impl Viewer {
     /// Watches until something breaks.
     async fn watch(&self, outcome: &mut Outcome) -> Result<()> {
         outcome.tally.opening();
+        if self.address.protocol == Protocol::Hls {
+            return hls::watch(self, outcome).await;
+        }
         let mut connection = self.open().await?;
         loop {
             let playing = outcome.tally.playing;
