@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use e2e::harness::cluster::{Case, Cluster, Objects, Space, User, condition};
+use e2e::harness::cluster::{Case, Cluster, Objects, Space, condition};
 use e2e::harness::helm;
 use serde_json::{Value, json};
+
+use crate::release::{Release, helm_is_there};
 
 /// The tests.
 pub fn cases() -> Vec<Case> {
@@ -19,49 +21,6 @@ pub fn cases() -> Vec<Case> {
 const DEFINITION: &str = "CustomResourceDefinition";
 const DEFINITIONS: [&str; 2] = ["edgepools.headwater.dev", "streamorigins.headwater.dev"];
 const LONG: Duration = Duration::from_secs(30);
-
-/// Where there is no Helm, says so loudly and returns false.
-fn helm_is_there() -> bool {
-    if let Some(why) = helm::lacks() {
-        eprintln!("SKIPPED: a cluster test of the chart: {why}");
-        return false;
-    }
-    true
-}
-
-/// A release in a namespace.
-struct Release<'a> {
-    cluster: &'a Cluster,
-    chart: PathBuf,
-    name: &'static str,
-    namespace: String,
-}
-
-impl Release<'_> {
-    /// Lets Helm do something with it.
-    fn helm(&self, what: &str, aks: bool, values: Value) -> Result<Value, String> {
-        let mut request = helm::request(what, aks, values);
-        request["chart"] = json!(self.chart);
-        request["name"] = json!(self.name);
-        request["namespace"] = json!(self.namespace);
-        request["kubeconfig"] = json!(self.cluster.kubeconfig(User::Admin));
-        tokio::task::block_in_place(|| helm::run(&[request]).unwrap().remove(0))
-    }
-
-    /// What the operator would apply: the resources of its ConfigMap.
-    async fn defaults(&self, objects: &Objects) -> String {
-        let name = if self.name.contains("headwater") {
-            self.name.to_owned()
-        } else {
-            format!("{}-headwater", self.name)
-        };
-        let map = objects
-            .get("ConfigMap", &format!("{name}-default-resources"))
-            .await
-            .unwrap();
-        map["data"]["default-resources.yaml"].as_str().unwrap().to_owned()
-    }
-}
 
 /// Writes objects for kubectl.
 fn write(folder: &Path, objects: &[Value]) -> String {
