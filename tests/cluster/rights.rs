@@ -12,10 +12,8 @@ use e2e::harness::{http, root, wait_until};
 use serde_json::{Value, json};
 
 use crate::release::{Release, helm_is_there};
-use crate::stage::{EDGES, LONG, MAIN, ORIGIN, address, carried, name, publish_sample, serve, service, web};
+use crate::stage::{EDGES, LONG, MAIN, OPERATORS, ORIGIN, address, carried, name, publish_sample, serve, service, web};
 
-/// Operators that run as pods.
-const OPERATORS: &str = "app.kubernetes.io/component=operator";
 /// What the operator does not do by itself in the time of a test is asked of it by these.
 const POOL: &str = "{\"autoscaling\": {\"minReplicas\": 2, \"maxReplicas\": 3, \"scaleInStabilizationSeconds\": 0}, \
     \"drainTimeoutSeconds\": 5, \"service\": {\"type\": \"ClusterIP\"}}";
