@@ -139,6 +139,15 @@ pub struct OperatorArgs {
     #[arg(long, env = "HEADWATER_MEDIA_NODE_PULL_POLICY", value_name = "POLICY",
         value_parser = ["Always", "IfNotPresent", "Never"])]
     pub media_node_pull_policy: Option<String>,
+    /// Secrets that it is pulled with, in the namespace of each resource; may be repeated [default: those of that namespace's
+    /// `default` ServiceAccount]
+    #[arg(
+        long = "media-node-pull-secret",
+        env = "HEADWATER_MEDIA_NODE_PULL_SECRETS",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
+    pub media_node_pull_secrets: Vec<String>,
     /// Namespaces whose pods may read the media nodes' metrics; may be repeated
     #[arg(
         long,

@@ -159,7 +159,7 @@ fn print(text: &str) -> Result<(), Error> {
 async fn top(look: &Look, args: TopArgs) -> Result<(), Error> {
     let wish = wish(look, false);
     if !io::stdout().is_terminal() {
-        let lines = top::lines(&look.tree().await?, wish, Timestamp::now());
+        let lines = top::lines(&look.tree().await?, wish, Timestamp::now(), usize::MAX);
         return print(&(lines.join("\n") + "\n"));
     }
     let draw = async {
@@ -168,6 +168,8 @@ async fn top(look: &Look, args: TopArgs) -> Result<(), Error> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            let (width, height) = crossterm::terminal::size().unwrap_or(SIZE);
+            let (width, height) = (usize::from(width), usize::from(height.saturating_sub(1)));
             let now = Timestamp::now();
             let mut lines = vec![format!(
                 "Headwater in {}   {} UTC   every {} s; Ctrl-C ends it",
@@ -177,23 +179,19 @@ async fn top(look: &Look, args: TopArgs) -> Result<(), Error> {
             )];
             lines.push(String::new());
             match look.tree().await {
-                Ok(tree) => lines.extend(top::lines(&tree, wish, now)),
+                Ok(tree) => lines.extend(top::lines(&tree, wish, now, width)),
                 // It may be back at the next look.
                 Err(error) => lines.push(crate::fleet::link::chain(&error)),
             }
-            let (width, height) = crossterm::terminal::size().unwrap_or(SIZE);
-            lines.truncate(usize::from(height.saturating_sub(1)));
-            let lines: Vec<String> = lines
-                .iter()
-                .map(|line| line.chars().take(usize::from(width)).collect())
-                .collect();
+            let lines = top::fitted(lines, width, height);
             screen.draw(&lines).map_err(Error::Output)?;
         }
     };
     // Dropping the screen gives the cursor back.
     tokio::select! {
         result = draw => result,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        // The terminal has put `^C` there: the prompt goes below it.
+        _ = tokio::signal::ctrl_c() => print("\n"),
     }
 }
 

@@ -66,6 +66,7 @@ impl Operator {
             surroundings: Surroundings {
                 image: args.media_node_image,
                 pull_policy: args.media_node_pull_policy,
+                pull_secrets: args.media_node_pull_secrets,
                 operator_namespace: args.pod_namespace,
                 metrics_from: args.metrics_from,
             },

@@ -7,6 +7,7 @@ mod faults;
 mod helm;
 mod plugin;
 mod pods;
+mod release;
 mod replication;
 mod rights;
 mod scaling;

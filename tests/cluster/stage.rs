@@ -14,6 +14,9 @@ pub(crate) const ORIGIN: &str = "app.kubernetes.io/component=origin";
 /// Labels of a pool's pods.
 pub(crate) const EDGES: &str = "app.kubernetes.io/component=edge,app.kubernetes.io/instance=web";
 
+/// Labels of operators that run as pods.
+pub(crate) const OPERATORS: &str = "app.kubernetes.io/component=operator";
+
 /// The origin `main`.
 pub(crate) const MAIN: &str = "apiVersion: headwater.dev/v1alpha1\nkind: StreamOrigin\nmetadata: {name: main}\nspec: {service: {type: ClusterIP}}\n";
 

@@ -1,6 +1,6 @@
 """Runs Helm as a library: a JSON list of requests on standard input, a JSON list of answers on standard output.
 
-A request is {"do": lint|render|schema|install|upgrade|uninstall, "chart": folder, ...}; an answer is {"ok": ...} or
+A request is {"do": lint|render|schema|install|upgrade|test|uninstall, "chart": folder, ...}; an answer is {"ok": ...} or
 {"error": "what Helm said"}. Values come as "values" (an object) and "files" (YAML files, merged in order before it).
 """
 
@@ -46,6 +46,8 @@ def answer(request):
         if do == "upgrade":
             # As `--reset-values`: without any, Helm takes those of the release that there is.
             return cluster.upgrade(chart, name, values(request), namespace=namespace, timeout=60, reset_values=True)
+        if do == "test":
+            return cluster.test(name, timeout=request.get("timeout", 60))
         if do == "uninstall":
             return cluster.uninstall(name, timeout=60)
     raise ValueError(f"there is no such thing to do: {do}")

@@ -180,10 +180,8 @@ fn images_are_of_one_program_a_numeric_user_and_no_shell() {
         }
         let rust = std::fs::read_to_string(root().join("rust-toolchain.toml")).unwrap();
         let pinned = rust.split('"').nth(1).unwrap();
-        let minor: Vec<&str> = pinned.split('.').take(2).collect();
-        assert!(
-            text.contains(&format!("rust:{}-", minor.join("."))),
-            "{folder}: another toolchain than {pinned}"
-        );
+        for line in [format!(" rust:{pinned}-"), format!("\nENV RUSTUP_TOOLCHAIN={pinned}\n")] {
+            assert!(text.contains(&line), "{folder}: another toolchain than {pinned}");
+        }
     }
 }

@@ -110,6 +110,7 @@ fn a_plain_install_and_one_for_a_namespace_are_as_committed() {
     golden("plain.yaml", &render(false, json!({})));
     let one = json!({
         "watchNamespace": "video", "operator": {"replicas": 2}, "metricsFrom": ["monitoring"], "test": {"stream": "t"},
+        "imagePullSecrets": [{"name": "registry"}, {"name": "mirror"}],
         "crds": {"create": false}, "pool": {"create": false}, "origin": {"spec": {"publish": {"keysSecret": "keys"}}},
         "monitoring": {"podMonitor": {"enabled": true}, "serviceMonitor": {"enabled": true}},
     });

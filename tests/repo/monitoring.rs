@@ -151,6 +151,17 @@ fn dashboards_name_only_what_is_exported() {
 }
 
 #[test]
+fn dashboards_leave_out_nothing_that_grafana_has_no_default_for() {
+    none(
+        dashboards()
+            .unwrap()
+            .iter()
+            .flat_map(monitoring::Dashboard::gaps)
+            .collect(),
+    );
+}
+
+#[test]
 fn every_alert_says_what_it_is_and_has_its_section_of_the_runbook() {
     let runbook = read("docs/runbook.md");
     let sections: BTreeSet<&str> = runbook

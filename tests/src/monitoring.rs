@@ -111,6 +111,42 @@ impl Dashboard {
         queries
     }
 
+    /// What it leaves out of that for which Grafana's schema (`@grafana/schema` 13) knows no default: without `showLegend` there is no legend.
+    pub fn gaps(&self) -> Vec<String> {
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let link: &[&str] = &[
+            "title",
+            "type",
+            "icon",
+            "tooltip",
+            "tags",
+            "asDropdown",
+            "targetBlank",
+            "includeVars",
+            "keepTime",
+        ];
+        let mut wanted: Vec<(String, Value, &[&str])> = Vec::new();
+        for (at, value) in list(&self.json["links"]).into_iter().enumerate() {
+            wanted.push((format!("link {at}"), value, link));
+        }
+        for panel in list(&self.json["panels"]) {
+            let title = panel["title"].as_str().unwrap_or_default();
+            for (part, keys) in [
+                ("legend", ["calcs", "displayMode", "placement", "showLegend"].as_slice()),
+                ("tooltip", &["mode", "sort"]),
+            ] {
+                if panel["type"] == "timeseries" {
+                    wanted.push((format!("{part} of {title}"), panel["options"][part].clone(), keys));
+                }
+            }
+        }
+        let gap = |(place, value, keys): (String, Value, &[&str])| -> Vec<String> {
+            let gone = keys.iter().filter(|key| value[**key].is_null());
+            gone.map(|key| format!("{}: {place}: no {key}", self.file)).collect()
+        };
+        wanted.into_iter().flat_map(gap).collect()
+    }
+
     /// Its variables: name, and the query that gives their values.
     pub fn variables(&self) -> BTreeMap<String, String> {
         let list = self.json["templating"]["list"].as_array().into_iter().flatten();

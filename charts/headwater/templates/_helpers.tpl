@@ -78,7 +78,7 @@ metadata:
 # What people ask for: read; only its status is written.
 - apiGroups: [headwater.dev]
   resources: [streamorigins, edgepools]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [headwater.dev]
   resources: [streamorigins/status, edgepools/status]
   verbs: [patch]
@@ -106,7 +106,7 @@ metadata:
 # Media nodes are found by their pods; drains and deletion costs stand in the pods' annotations.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

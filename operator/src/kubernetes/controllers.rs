@@ -410,6 +410,7 @@ mod tests {
         let around = Surroundings {
             image: "media-node:test".to_owned(),
             pull_policy: None,
+            pull_secrets: Vec::new(),
             operator_namespace: "n".to_owned(),
             metrics_from: Vec::new(),
         };

@@ -43,6 +43,8 @@ pub struct Surroundings {
     pub image: String,
     /// When that image is pulled; none leaves it to the cluster.
     pub pull_policy: Option<String>,
+    /// Names of the Secrets that it is pulled with; none leaves that to the pods' ServiceAccount.
+    pub pull_secrets: Vec<String>,
     /// Namespace of the operator's pods.
     pub operator_namespace: String,
     /// Namespaces whose pods may read the nodes' metrics.

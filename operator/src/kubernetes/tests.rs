@@ -54,6 +54,7 @@ impl Running {
             surroundings: Surroundings {
                 image: "media-node:test".into(),
                 pull_policy: None,
+                pull_secrets: Vec::new(),
                 operator_namespace: "headwater-system".into(),
                 metrics_from: Vec::new(),
             },

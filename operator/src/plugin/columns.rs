@@ -1,10 +1,15 @@
 //! Columns of text, as kubectl prints them. Pure.
 
 /// Blanks between two columns.
-const GAP: usize = 3;
+pub const GAP: usize = 3;
 
 /// Lines of a table: each column as wide as its widest cell, nothing cut.
 pub fn lines(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    lines_apart(GAP, head, rows)
+}
+
+/// The same with as many blanks between two columns.
+pub fn lines_apart(gap: usize, head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(&head)
         .chain(rows)
@@ -21,7 +26,7 @@ pub fn lines(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
         let cells = row
             .iter()
             .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<0$}", width + GAP));
+            .map(|(cell, width)| format!("{cell:<0$}", width + gap));
         cells.collect::<String>().trim_end().to_owned()
     };
     rows.iter().map(line).collect()

@@ -8,9 +8,39 @@ use super::tree::{Edge, Pool, Tree};
 
 /// Widest bar, in characters.
 const BAR: usize = 20;
+/// Narrowest one: below that it tells nothing.
+const SHORT_BAR: usize = 5;
 
-/// The lines: pools by what they send, and each one's edges below it in the same order.
-pub fn lines(tree: &Tree, wish: Wish, now: Timestamp) -> Vec<String> {
+/// The lines: pools by what they send, and each one's edges below it in the same order. Where the terminal is narrower than they are,
+/// bars give way first, then the blanks between columns.
+pub fn lines(tree: &Tree, wish: Wish, now: Timestamp, width: usize) -> Vec<String> {
+    let longest = |lines: &[String]| lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let mut lines = Vec::new();
+    for gap in [columns::GAP, 1] {
+        lines = drawn(tree, wish, now, (gap, BAR));
+        let over = longest(&lines).saturating_sub(width);
+        if over > 0 {
+            lines = drawn(tree, wish, now, (gap, BAR.saturating_sub(over).max(SHORT_BAR)));
+        }
+        if longest(&lines) <= width {
+            break;
+        }
+    }
+    lines
+}
+
+/// What there is room for: at most `height` lines of at most `width` characters. The last says how many are left out.
+pub fn fitted(mut lines: Vec<String>, width: usize, height: usize) -> Vec<String> {
+    if lines.len() > height {
+        let left_out = lines.len() - height.saturating_sub(1);
+        lines.truncate(height.saturating_sub(1));
+        lines.push(format!("… and {left_out} more lines"));
+        lines.truncate(height);
+    }
+    lines.iter().map(|line| line.chars().take(width).collect()).collect()
+}
+
+fn drawn(tree: &Tree, wish: Wish, now: Timestamp, (gap, bar): (usize, usize)) -> Vec<String> {
     let mut pools = tree.all_pools();
     pools.sort_by_key(|pool| std::cmp::Reverse(pool.outbound_mbps));
     let mut rows = Vec::new();
@@ -33,16 +63,17 @@ pub fn lines(tree: &Tree, wish: Wish, now: Timestamp) -> Vec<String> {
         rows.extend(
             edges
                 .into_iter()
-                .map(|edge| row(wish, &pool.namespace, cells_of(edge, full, now))),
+                .map(|edge| row(wish, &pool.namespace, cells_of(edge, (full, bar), now))),
         );
     }
-    columns::lines(
+    columns::lines_apart(
+        gap,
         &head(wish, &["POOL / EDGE", "STATE", "VIEWERS", "MBIT/S", "LOAD", "LAG"]),
         &rows,
     )
 }
 
-fn cells_of(edge: &Edge, full: i64, now: Timestamp) -> Vec<String> {
+fn cells_of(edge: &Edge, (full, width): (i64, usize), now: Timestamp) -> Vec<String> {
     let figures = edge.figures.as_ref();
     let number = |number: Option<i64>| number.map_or_else(String::new, |number| number.to_string());
     vec![
@@ -50,7 +81,7 @@ fn cells_of(edge: &Edge, full: i64, now: Timestamp) -> Vec<String> {
         edge_state(edge, now),
         number(figures.map(|figures| figures.viewers)),
         number(figures.map(|figures| figures.outbound_mbps)),
-        bar(mbps(edge), full),
+        bar(mbps(edge), full, width),
         figures
             .and_then(|figures| figures.lag_ms)
             .map_or_else(String::new, |lag| format!("{lag} ms")),
@@ -68,8 +99,8 @@ fn full(pool: &Pool) -> i64 {
 }
 
 /// A bar of a share of the whole; more than all is marked.
-fn bar(value: i64, full: i64) -> String {
-    let filled = ((value.max(0) as f64 / full as f64 * BAR as f64).round() as usize).min(BAR);
+fn bar(value: i64, full: i64, width: usize) -> String {
+    let filled = ((value.max(0) as f64 / full as f64 * width as f64).round() as usize).min(width);
     let end = if value > full { "!" } else { "" };
-    format!("{}{}{end}", "#".repeat(filled), ".".repeat(BAR - filled))
+    format!("{}{}{end}", "#".repeat(filled), ".".repeat(width - filled))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! assets · keys · network ─▶ servers ─▶ stores ─▶ kubelet (pods as processes) · service_proxy · deployments (stand-in)
-//! suite ─▶ space (a namespace for each test) ─▶ objects (apply, wait, table) · operator · audit · api_proxy (faults)
+//! suite ─▶ space (a namespace for each test) ─▶ objects (apply, wait, table) · operator · audit · rights · api_proxy (faults)
 //! ```
 
 pub mod api_proxy;
@@ -15,12 +15,14 @@ pub mod network;
 pub mod objects;
 pub mod operator;
 mod reaper;
+pub mod rights;
 pub mod servers;
 pub mod service_proxy;
 pub mod space;
 pub mod stores;
 pub mod suite;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +39,7 @@ pub use audit::{Audit, Mark, Write};
 pub use objects::{Objects, Table, condition, secret_text};
 pub use operator::Operator;
 pub use reaper::Child;
+pub use rights::{Right, Rights};
 pub use servers::User;
 pub use space::Space;
 pub use suite::{Case, Need};
@@ -70,9 +73,13 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a cluster with Headwater's definitions in it.
     pub async fn start(programs: Programs) -> Result<Self> {
+        Self::start_with(programs, None).await
+    }
+
+    async fn start_with(programs: Programs, rights: Option<Rights>) -> Result<Self> {
         let folder = TempDir::with_prefix("headwater-cluster-")?;
         let network = Arc::new(Network::claim()?);
-        let servers = Servers::start(programs, folder.path(), &network).await?;
+        let servers = Servers::start(programs, folder.path(), &network, rights).await?;
         let client = servers::client(&servers::kubeconfig(folder.path(), User::Admin)).await?;
         let nodes = servers::client(&servers::kubeconfig(folder.path(), User::Nodes)).await?;
         let stores = Stores::start(&nodes);
@@ -93,8 +100,17 @@ impl Cluster {
 
     /// Starts a cluster of one's own: for tests that stop its API server, or count what is written by all.
     pub async fn start_own() -> Result<Arc<Self>> {
+        Self::start_found(None).await
+    }
+
+    /// Starts a cluster of one's own that remembers which rights were asked for, and guards owner references.
+    pub async fn start_guarded() -> Result<Arc<Self>> {
+        Self::start_found(Some(Rights::start().await?)).await
+    }
+
+    async fn start_found(rights: Option<Rights>) -> Result<Arc<Self>> {
         match Assets::find() {
-            Assets::Found(programs) => Ok(Arc::new(Self::start(programs).await?)),
+            Assets::Found(programs) => Ok(Arc::new(Self::start_with(programs, rights).await?)),
             other => anyhow::bail!("there is nothing to start a cluster with: {other:?}"),
         }
     }
@@ -148,24 +164,17 @@ impl Cluster {
             let kind = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}});
             objects.apply_one(kind).await?;
         }
-        let request = json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 7200},
-        });
-        let api = objects.api("ServiceAccount").await?;
-        let params = kube::api::PostParams::default();
-        let answer: Value = api.create_subresource("token", account, &params, &request).await?;
-        let token = answer["status"]["token"]
-            .as_str()
-            .context("the API server gave no token")?;
         let file = folder.join(format!("{namespace}-{account}.kubeconfig"));
-        let admin = kube::config::Kubeconfig::read_from(self.kubeconfig(User::Admin))?;
-        let server = admin
-            .clusters
-            .first()
-            .and_then(|cluster| cluster.cluster.as_ref()?.server.clone());
-        let server = server.context("a kubeconfig without a server")?;
-        servers::write_kubeconfig(&file, &server, &folder.join("certificates/apiserver.crt"), token)?;
+        servers::account(&self.client, folder, namespace, account, &file).await?;
         Ok(file)
+    }
+
+    /// What a user was to be allowed so far, by a cluster that remembers it; see [`Rights::asked`].
+    pub async fn rights_asked(&self, user: &str, there: impl Fn(&str) -> bool) -> Result<BTreeSet<Right>> {
+        let servers = self.servers.as_ref().context("a foreign cluster remembers nothing")?;
+        let servers = servers.lock().await;
+        let rights = servers.rights().context("this cluster remembers no rights")?;
+        Ok(rights.asked(user, there))
     }
 
     /// The audit log.

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, ObjectFieldSelector,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext,
-    Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference,
+    ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
+    SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -85,6 +85,7 @@ pub(super) fn template(pod: Pod<'_>, around: &Surroundings) -> PodTemplateSpec {
         spec: Some(PodSpec {
             containers: vec![container],
             volumes: Some(vec![token_volume(id)]),
+            image_pull_secrets: pull_secrets(around),
             security_context: Some(pod_security()),
             // A node speaks to nobody's API server, and finds nothing by its environment.
             automount_service_account_token: Some(false),
@@ -98,6 +99,12 @@ pub(super) fn template(pod: Pod<'_>, around: &Surroundings) -> PodTemplateSpec {
             ..PodSpec::default()
         }),
     }
+}
+
+fn pull_secrets(around: &Surroundings) -> Option<Vec<LocalObjectReference>> {
+    let names = around.pull_secrets.iter();
+    let named: Vec<LocalObjectReference> = names.map(|name| LocalObjectReference { name: name.clone() }).collect();
+    (!named.is_empty()).then_some(named)
 }
 
 fn container(pod: &Pod<'_>, around: &Surroundings) -> Container {

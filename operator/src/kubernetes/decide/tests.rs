@@ -40,6 +40,7 @@ fn around() -> Surroundings {
     Surroundings {
         image: "media-node:1.2.3".to_owned(),
         pull_policy: None,
+        pull_secrets: Vec::new(),
         operator_namespace: "headwater-system".to_owned(),
         metrics_from: vec!["monitoring".to_owned()],
     }
@@ -48,6 +49,16 @@ fn around() -> Surroundings {
 fn owner() -> Owner {
     Owner {
         uid: "6c6f4a5e-0000-4000-8000-000000000001".to_owned(),
+    }
+}
+
+/// The same with images of a private registry.
+fn private() -> Surroundings {
+    Surroundings {
+        image: "registry.example/media-node:1.2.3".to_owned(),
+        pull_policy: Some("Always".to_owned()),
+        pull_secrets: vec!["registry".to_owned(), "mirror".to_owned()],
+        ..around()
     }
 }
 
@@ -63,11 +74,19 @@ fn two_edges() -> PoolFacts {
 }
 
 fn origin_of(spec: &str) -> Objects<Decided> {
+    origin_in(spec, &around())
+}
+
+fn origin_in(spec: &str, around: &Surroundings) -> Objects<Decided> {
     let manifests = manifests(&origin_text(spec));
-    origin(&manifests.origins[0], &OriginFacts { owner: owner() }, &around())
+    origin(&manifests.origins[0], &OriginFacts { owner: owner() }, around)
 }
 
 fn pool_of(spec: &str, facts: &PoolFacts) -> Objects<Decided> {
+    pool_in(spec, facts, &around())
+}
+
+fn pool_in(spec: &str, facts: &PoolFacts, around: &Surroundings) -> Objects<Decided> {
     let manifests = manifests(&pool_text(spec));
-    edge_pool(&manifests.pools[0], facts, &around())
+    edge_pool(&manifests.pools[0], facts, around)
 }

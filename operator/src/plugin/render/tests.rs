@@ -121,8 +121,26 @@ fn urls_are_for_people_unless_all_are_asked_for() {
 
 #[test]
 fn top_puts_the_busiest_first() {
-    let text = top::lines(&tree(&seen()), Wish::default(), now()).join("\n") + "\n";
+    let text = top::lines(&tree(&seen()), Wish::default(), now(), usize::MAX).join("\n") + "\n";
     assert_eq!(text, include_str!("golden/top.txt"), "\n{text}");
+}
+
+#[test]
+fn top_fits_a_narrow_and_a_low_terminal_without_losing_a_column() {
+    let mut texts = Vec::new();
+    let mut narrow = Vec::new();
+    for width in [80, 70] {
+        narrow = top::lines(&tree(&seen()), Wish::default(), now(), width);
+        assert!(narrow.iter().all(|line| line.chars().count() <= width), "{narrow:#?}");
+        texts.push(narrow.join("\n") + "\n");
+    }
+    let text = texts.join("\n");
+    assert_eq!(text, include_str!("golden/top-narrow.txt"), "\n{text}");
+    let low = top::fitted(narrow.clone(), 70, 4);
+    assert_eq!(low[..3], narrow[..3]);
+    assert_eq!(low[3..], ["… and 4 more lines"]);
+    assert_eq!(top::fitted(narrow.clone(), 70, narrow.len()), narrow);
+    assert_eq!(top::fitted(narrow, 4, 1), ["… an"]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The test kubelet: schedules pods, runs each one's media node as a process on a loopback address of its own, and keeps its status true.
+//! The test kubelet: schedules pods, runs the programs of their containers as processes on a loopback address of each pod's own, and
+//! keeps its status true. It knows our two images, and programs of this machine that a container names as its command.
 //!
 //! ```text
 //! command   program, arguments and environment of a container    probe    readiness, asked every 200 ms
@@ -110,6 +111,7 @@ impl Kubelet {
             stores,
             network,
             state: state.clone(),
+            home: folder.to_owned(),
             folder: folder.join("pods"),
         };
         Self {

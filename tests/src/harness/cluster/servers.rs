@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use serde_json::{Value, json};
 
 use super::assets::Programs;
 use super::network::Network;
 use super::reaper::Child;
+use super::rights::Rights;
 use super::{audit, keys};
 use crate::harness::process::Signal;
 use crate::harness::{http, ports, wait_until};
@@ -65,16 +68,22 @@ pub struct Servers {
     services: String,
     store: SocketAddr,
     api: SocketAddr,
+    rights: Option<Rights>,
     controllers: Option<Child>,
     api_server: Option<Child>,
     _etcd: Child,
 }
 
 impl Servers {
-    /// Starts them; the API server answers `/readyz` afterwards.
-    pub async fn start(programs: Programs, folder: &Path, network: &Network) -> Result<Self> {
+    /// Starts them; the API server answers `/readyz` afterwards. With an authorizer it is asked for every right, and owner
+    /// references are guarded, as some clusters do.
+    pub async fn start(programs: Programs, folder: &Path, network: &Network, rights: Option<Rights>) -> Result<Self> {
         let (store, peers, api) = (ports::free()?, ports::free()?, ports::free()?);
         write_files(folder, api)?;
+        if let Some(rights) = &rights {
+            let server = format!("http://{}", rights.address());
+            write_config(&folder.join("rights.kubeconfig"), json!({"server": server}), json!({}))?;
+        }
         let etcd = start_etcd(&programs.etcd, folder, store, peers)?;
         let url = format!("http://{store}/health");
         wait_until(START, "etcd is healthy", || async {
@@ -92,6 +101,7 @@ impl Servers {
             services: network.services(),
             store,
             api,
+            rights,
             controllers: None,
             api_server: None,
             _etcd: etcd,
@@ -101,6 +111,11 @@ impl Servers {
             servers.controllers = Some(start_controllers(program, folder)?);
         }
         Ok(servers)
+    }
+
+    /// Which rights were asked for, where that is remembered.
+    pub fn rights(&self) -> Option<&Rights> {
+        self.rights.as_ref()
     }
 
     /// True if kube-controller-manager runs.
@@ -127,7 +142,6 @@ impl Servers {
             ("advertise-address", self.api.ip().to_string()),
             ("secure-port", self.api.port().to_string()),
             ("cert-dir", file("certificates")),
-            ("authorization-mode", "RBAC".to_owned()),
             ("token-auth-file", file("tokens.csv")),
             ("service-account-issuer", format!("https://{}/", self.api)),
             ("service-account-key-file", file("accounts.pub")),
@@ -139,7 +153,17 @@ impl Servers {
             ("audit-log-path", file("audit.log")),
             ("audit-log-maxsize", "10000".to_owned()),
         ];
-        let args: Vec<String> = flags.iter().map(|(name, value)| format!("--{name}={value}")).collect();
+        let mut args: Vec<String> = flags.iter().map(|(name, value)| format!("--{name}={value}")).collect();
+        let authorizers = if self.rights.is_some() { "Webhook,RBAC" } else { "RBAC" };
+        args.push(format!("--authorization-mode={authorizers}"));
+        if self.rights.is_some() {
+            args.push("--authorization-webhook-version=v1".to_owned());
+            args.push(format!(
+                "--authorization-webhook-config-file={}",
+                file("rights.kubeconfig")
+            ));
+            args.push("--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned());
+        }
         let log = self.folder.join("kube-apiserver.log");
         let mut server = Child::start("kube-apiserver", &self.programs.api_server, &args, &[], Some(&log))?;
         self.ready(&mut server).await?;
@@ -205,15 +229,37 @@ pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
 
 /// Writes a file with which the holder of a token reaches the API server.
 pub fn write_kubeconfig(file: &Path, server: &str, certificate: &Path, token: &str) -> Result<()> {
+    let cluster = json!({"server": server, "certificate-authority": certificate});
+    write_config(file, cluster, json!({"token": token}))
+}
+
+fn write_config(file: &Path, cluster: Value, user: Value) -> Result<()> {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": certificate}}],
-        "users": [{"name": "test", "user": {"token": token}}],
+        "clusters": [{"name": "test", "cluster": cluster}],
+        "users": [{"name": "test", "user": user}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         "current-context": "test",
     });
     std::fs::write(file, serde_json::to_vec_pretty(&config)?).context("failed to write a kubeconfig")
+}
+
+/// Writes `file`, with which a service account that is there reaches the API server with the rights that its roles give it.
+pub async fn account(client: &kube::Client, folder: &Path, namespace: &str, account: &str, file: &Path) -> Result<()> {
+    let request: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 7200}}))?;
+    let api: kube::Api<ServiceAccount> = kube::Api::namespaced(client.clone(), namespace);
+    let answer = api
+        .create_token_request(account, &kube::api::PostParams::default(), &request)
+        .await?;
+    let token = answer.status.context("the API server gave no token")?.token;
+    let admin = kube::config::Kubeconfig::read_from(kubeconfig(folder, User::Admin))?;
+    let server = admin
+        .clusters
+        .first()
+        .and_then(|cluster| cluster.cluster.as_ref()?.server.clone());
+    let server = server.context("a kubeconfig without a server")?;
+    write_kubeconfig(file, &server, &folder.join("certificates/apiserver.crt"), &token)
 }
 
 fn write_files(folder: &Path, api: SocketAddr) -> Result<()> {

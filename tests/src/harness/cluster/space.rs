@@ -41,12 +41,16 @@ impl Space {
     /// Makes a namespace.
     pub async fn make(cluster: &Arc<Cluster>) -> Result<Self> {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("test-{}-{number}", std::process::id());
-        let objects = Objects::new(cluster.client.clone(), &name);
+        Self::named(cluster, &format!("test-{}-{number}", std::process::id())).await
+    }
+
+    /// Makes a namespace of this name.
+    pub async fn named(cluster: &Arc<Cluster>, name: &str) -> Result<Self> {
+        let objects = Objects::new(cluster.client.clone(), name);
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         objects.apply_one(namespace).await?;
         Ok(Self {
-            name,
+            name: name.to_owned(),
             cluster: cluster.clone(),
             objects,
         })

@@ -185,8 +185,8 @@ fn the_operator_may_do_what_it_needs_and_no_more() {
         rule.map(|rule| rule.verbs.join(" ")).unwrap_or_default()
     };
     for (group, resource, expected) in [
-        ("headwater.dev", "streamorigins", "get list watch"),
-        ("headwater.dev", "edgepools", "get list watch"),
+        ("headwater.dev", "streamorigins", "list watch"),
+        ("headwater.dev", "edgepools", "list watch"),
         ("headwater.dev", "streamorigins/status", "patch"),
         ("headwater.dev", "edgepools/status", "patch"),
         ("headwater.dev", "edgepools/finalizers", "update"),
@@ -195,7 +195,7 @@ fn the_operator_may_do_what_it_needs_and_no_more() {
         ("policy", "poddisruptionbudgets", "get list watch create patch delete"),
         ("networking.k8s.io", "networkpolicies", "get list watch create patch"),
         ("", "secrets", "get list watch create patch"),
-        ("", "pods", "get list watch patch"),
+        ("", "pods", "list watch patch"),
         ("events.k8s.io", "events", "create patch"),
         ("coordination.k8s.io", "leases", ""),
         ("", "nodes", ""),
@@ -224,14 +224,14 @@ fn the_operator_may_do_what_it_needs_and_no_more() {
 }
 
 #[test]
-fn the_role_for_one_namespace_has_the_same_rules() {
+fn one_namespace_alone_is_bound_to_the_same_rules() {
     let text = operator_text();
     let (head, tail) = uncommented_tail(&text);
-    let everywhere: ClusterRole = one(&documents(head), "ClusterRole");
-    let tail = documents(&tail);
-    let here: Role = one(&tail, "Role");
-    assert_eq!(everywhere.rules, here.rules);
-    let binding: RoleBinding = one(&tail, "RoleBinding");
-    assert_eq!(binding.metadata.namespace, here.metadata.namespace);
-    assert_eq!(Some(binding.role_ref.name), here.metadata.name);
+    let everywhere: ClusterRoleBinding = one(&documents(head), "ClusterRoleBinding");
+    let here: RoleBinding = one(&documents(&tail), "RoleBinding");
+    assert_eq!(here.metadata.namespace.as_deref(), Some("video"));
+    assert_eq!(
+        (here.role_ref, here.subjects),
+        (everywhere.role_ref, everywhere.subjects)
+    );
 }

@@ -116,6 +116,22 @@ fn a_plain_pool() {
 }
 
 #[test]
+fn an_origin_and_a_pool_of_a_private_registry() {
+    let spec = "  app: live\n";
+    golden(
+        "origin-private-registry",
+        &origin_text(spec),
+        origin_in(spec, &private()),
+    );
+    let spec = "  replicas: 2\n";
+    golden(
+        "pool-private-registry",
+        &pool_text(spec),
+        pool_in(spec, &two_edges(), &private()),
+    );
+}
+
+#[test]
 fn a_suspended_origin_keeps_its_address() {
     golden_origin("origin-suspended", "  suspend: true\n");
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, Pod};
+use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, Pod};
 
 use crate::harness::cluster::stores::Stores;
 use crate::harness::program;
@@ -14,28 +14,90 @@ use crate::harness::program;
 pub(super) type Mounts = BTreeMap<String, PathBuf>;
 
 /// The ports that a media node listens on unless told otherwise, by the variable that tells it.
-const PORTS: [(&str, u16); 3] = [
+const NODE_PORTS: [(&str, u16); 3] = [
     ("HEADWATER_RTMP_LISTEN", 1935),
     ("HEADWATER_HTTP_LISTEN", 8080),
     ("HEADWATER_OPS_LISTEN", 8081),
 ];
+/// The operator's.
+const OPERATOR_PORTS: [(&str, u16); 1] = [("HEADWATER_OPS_LISTEN", 9090)];
+
+/// The containers of a pod that run beside its last, which is the one that counts.
+///
+/// # Errors
+/// Pods that the test kubelet can't run.
+pub(super) fn containers(pod: &Pod) -> Result<Vec<&Container>> {
+    let spec = pod.spec.as_ref().context("a pod without spec")?;
+    let beside: Vec<&Container> = spec.init_containers.iter().flatten().collect();
+    if beside.iter().any(|one| one.restart_policy.as_deref() != Some("Always")) {
+        bail!("the test kubelet runs init containers only beside the others");
+    }
+    let [container] = spec.containers.as_slice() else {
+        bail!("the test kubelet runs pods of one container");
+    };
+    Ok([beside, vec![container]].concat())
+}
+
+/// What is run in place of a container's image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program<'a> {
+    MediaNode,
+    Operator,
+    /// A program of this machine that the container names as its command.
+    Named(&'a str),
+}
+
+impl<'a> Program<'a> {
+    fn of(container: &'a Container) -> Result<Self> {
+        match (container.name.as_str(), container.command.as_deref()) {
+            ("media-node", None) => Ok(Self::MediaNode),
+            ("headwater", None) => Ok(Self::Operator),
+            (_, Some([name])) if !name.contains('/') => Ok(Self::Named(name)),
+            _ => bail!("the test kubelet has no program for the image of {}", container.name),
+        }
+    }
+
+    fn path(self) -> Result<PathBuf> {
+        match self {
+            Self::MediaNode => program("media-node"),
+            Self::Operator => program("headwater"),
+            Self::Named(name) => Ok(PathBuf::from(name)),
+        }
+    }
+
+    fn ports(self) -> &'static [(&'static str, u16)] {
+        match self {
+            Self::MediaNode => &NODE_PORTS,
+            Self::Operator => &OPERATOR_PORTS,
+            Self::Named(_) => &[],
+        }
+    }
+}
+
+/// True if the container speaks to the API server, for which it is given a file in place of its account's token.
+pub(super) fn has_account(container: &Container) -> bool {
+    Program::of(container).is_ok_and(|program| program == Program::Operator)
+}
 
 /// A container's start.
 #[derive(Debug)]
 pub(super) struct Launch {
+    pub(super) program: PathBuf,
     pub(super) args: Vec<String>,
     pub(super) env: Vec<(String, String)>,
 }
 
 impl Launch {
-    pub(super) fn new(pod: &Pod, address: Ipv4Addr, mounts: &Mounts, stores: &Stores) -> Result<Self> {
-        let spec = pod.spec.as_ref().context("a pod without spec")?;
-        let [container] = spec.containers.as_slice() else {
-            bail!("the test kubelet runs pods of one container");
-        };
-        if container.name != "media-node" || container.command.is_some() {
-            bail!("the test kubelet runs media nodes by their image's entry point, no other container");
-        }
+    /// `account` is the file with which it reaches the API server, if it does.
+    pub(super) fn new(
+        pod: &Pod,
+        container: &Container,
+        address: Ipv4Addr,
+        mounts: &Mounts,
+        stores: &Stores,
+        account: Option<&Path>,
+    ) -> Result<Self> {
+        let program = Program::of(container)?;
         let mut env: BTreeMap<String, String> = BTreeMap::new();
         for variable in container.env.iter().flatten() {
             if let Some(value) = value(variable, pod, address, stores)? {
@@ -43,27 +105,60 @@ impl Launch {
                 env.insert(variable.name.clone(), value);
             }
         }
+        let services = |name: &str, namespace: &str| cluster_ip(stores, name, namespace);
+        let local = |text: &str| resolve(&relocate(text, mounts), services);
         let args = container.args.iter().flatten().map(|arg| expand(arg, &env));
-        let args = args.map(|arg| relocate(&arg, mounts)).collect();
-        let mut env: BTreeMap<String, String> = env
-            .into_iter()
-            .map(|(name, value)| (name, relocate(&value, mounts)))
-            .collect();
-        for (name, port) in PORTS {
-            if let Some(given) = env.insert(name.to_owned(), format!("{address}:{port}")) {
+        let args = args.map(|arg| local(&arg)).collect();
+        let mut env: BTreeMap<String, String> = env.into_iter().map(|(name, value)| (name, local(&value))).collect();
+        for (name, port) in program.ports() {
+            if let Some(given) = env.insert((*name).to_owned(), format!("{address}:{port}")) {
                 bail!("{name} is {given} in the pod: the test kubelet chooses the address");
             }
         }
-        env.insert("HEADWATER_END_WITH_STDIN".to_owned(), "true".to_owned());
+        if program == Program::MediaNode {
+            env.insert("HEADWATER_END_WITH_STDIN".to_owned(), "true".to_owned());
+        }
+        if let Some(account) = account {
+            env.insert("KUBECONFIG".to_owned(), account.display().to_string());
+        }
         Ok(Self {
+            program: program.path()?,
             args,
             env: env.into_iter().collect(),
         })
     }
+}
 
-    pub(super) fn program(&self) -> Result<PathBuf> {
-        program("media-node")
+/// Address of a Service; none where it is not there or has none.
+fn cluster_ip(stores: &Stores, name: &str, namespace: &str) -> Option<String> {
+    let service = stores.services.find(|service| {
+        service.metadata.name.as_deref() == Some(name) && service.metadata.namespace.as_deref() == Some(namespace)
+    })?;
+    let address = service.spec.as_ref()?.cluster_ip.clone()?;
+    (address != "None").then_some(address)
+}
+
+/// Puts the address of a Service in the place of each `NAME.NAMESPACE.svc`: this machine's resolver knows none of them.
+fn resolve(text: &str, address: impl Fn(&str, &str) -> Option<String>) -> String {
+    let mut resolved = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(".svc") {
+        let head = &rest[..at];
+        let before = head.trim_end_matches(|letter: char| letter.is_ascii_alphanumeric() || "-.".contains(letter));
+        let host = &head[before.len()..];
+        match host
+            .split_once('.')
+            .and_then(|(name, namespace)| address(name, namespace))
+        {
+            Some(found) => {
+                resolved += before;
+                resolved += &found;
+            }
+            None => resolved += &rest[..at + ".svc".len()],
+        }
+        rest = &rest[at + ".svc".len()..];
     }
+    resolved + rest
 }
 
 /// Value of a variable; nothing where an optional source has none.
@@ -195,5 +290,44 @@ mod tests {
         assert_eq!(relocate("--file=/run/control/token", &mounts), "--file=/tmp/x/token");
         assert_eq!(relocate("/run/control", &mounts), "/tmp/x");
         assert_eq!(relocate("/run/controls", &mounts), "/run/controls");
+    }
+    #[test]
+    fn a_service_s_name_gives_way_to_its_address() {
+        let address =
+            |name: &str, namespace: &str| (name == "main-origin" && namespace == "n").then(|| "192.0.2.7".to_owned());
+        for (text, resolved) in [
+            (
+                "rtmp://main-origin.n.svc:1935/live/a?key=x",
+                "rtmp://192.0.2.7:1935/live/a?key=x",
+            ),
+            ("http://main-origin.n.svc/", "http://192.0.2.7/"),
+            (
+                "a.main-origin.n.svc main-origin.m.svc",
+                "a.main-origin.n.svc main-origin.m.svc",
+            ),
+            ("main-origin.n.svc,main-origin.n.svc", "192.0.2.7,192.0.2.7"),
+            ("no.svc.here", "no.svc.here"),
+        ] {
+            assert_eq!(resolve(text, address), resolved, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_container_runs_as_the_program_that_it_stands_for() {
+        let of = |container: serde_json::Value| {
+            let container: Container = serde_json::from_value(container).unwrap();
+            Program::of(&container)
+                .map(|program| program.path().map(|_| format!("{program:?}")))
+                .ok()
+        };
+        let named = of(serde_json::json!({"name": "play", "command": ["ffmpeg"]}))
+            .unwrap()
+            .unwrap();
+        assert_eq!(named, "Named(\"ffmpeg\")");
+        assert!(
+            of(serde_json::json!({"name": "play"})).is_none(),
+            "an image without a command is unknown here"
+        );
+        assert!(of(serde_json::json!({"name": "play", "command": ["/bin/sh"]})).is_none());
     }
 }

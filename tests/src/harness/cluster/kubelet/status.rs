@@ -12,9 +12,22 @@ use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
-/// What is known of the container.
+/// How a pod has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Its last container ended well.
+    Succeeded,
+    /// It did not, or not in time.
+    Failed,
+}
+
+/// What is known of a container.
 #[derive(Debug, Default)]
 pub(super) struct Container {
+    /// Its name.
+    pub(super) name: String,
+    /// Its image, which nobody runs.
+    pub(super) image: String,
     /// Since when it runs.
     pub(super) running: Option<Timestamp>,
     /// Why it does not run yet.
@@ -23,13 +36,22 @@ pub(super) struct Container {
     pub(super) restarts: u32,
     /// It answers its probe.
     pub(super) ready: bool,
-    /// It was asked to end.
+    /// It was asked to end, or is not started again.
     pub(super) terminating: bool,
     started: bool,
     last_end: Option<Value>,
 }
 
 impl Container {
+    /// One that has not run yet.
+    pub(super) fn new(spec: &k8s_openapi::api::core::v1::Container) -> Self {
+        Self {
+            name: spec.name.clone(),
+            image: spec.image.clone().unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
     /// It was started.
     pub(super) fn start(&mut self) {
         if self.started {
@@ -55,6 +77,20 @@ impl Container {
         self.running = None;
         self.ready = false;
         self.waiting = Some("CrashLoopBackOff".to_owned());
+    }
+
+    fn status(&self, uid: &str) -> Value {
+        json!({
+            "name": self.name,
+            "image": self.image,
+            "imageID": self.image,
+            "containerID": format!("test://{uid}/{}", self.name),
+            "ready": self.ready,
+            "started": self.running.is_some(),
+            "restartCount": self.restarts,
+            "state": self.state(),
+            "lastState": self.last_end.as_ref().map_or(json!({}), |end| json!({"terminated": end})),
+        })
     }
 
     fn state(&self) -> Value {
@@ -95,13 +131,21 @@ impl Reporter {
         }
     }
 
-    /// Writes the status if it is another than the last one.
-    pub(super) async fn report(&mut self, pods: &Api<Pod>, name: &str, pod: &Pod, of: &Container) -> Result<()> {
-        let status = self.status(pod, of);
+    /// Writes the status if it is another than the last one. The last of the containers is the one that counts.
+    pub(super) async fn report(
+        &mut self,
+        pods: &Api<Pod>,
+        name: &str,
+        pod: &Pod,
+        of: &[&Container],
+        outcome: Option<Outcome>,
+    ) -> Result<()> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let status = self.status(uid, of, outcome);
         if status == self.written {
             return Ok(());
         }
-        let patch = Patch::Merge(json!({"metadata": {"uid": pod.metadata.uid}, "status": status}));
+        let patch = Patch::Merge(json!({"metadata": {"uid": uid}, "status": status}));
         match pods.patch_status(name, &PatchParams::default(), &patch).await {
             Ok(_) => {}
             // Gone, or another pod of that name: the next look shows it.
@@ -112,41 +156,35 @@ impl Reporter {
         Ok(())
     }
 
-    fn status(&mut self, pod: &Pod, of: &Container) -> Value {
-        let spec = pod.spec.as_ref();
-        let container = spec.and_then(|spec| spec.containers.first());
-        let image = container
-            .and_then(|container| container.image.clone())
-            .unwrap_or_default();
-        let name = container.map(|container| container.name.clone()).unwrap_or_default();
+    fn status(&mut self, uid: &str, of: &[&Container], outcome: Option<Outcome>) -> Value {
+        let (beside, last) = of.split_at(of.len().saturating_sub(1));
+        let ready = last.iter().all(|container| container.ready);
         let address = self.address.to_string();
-        let running = of.running.is_some();
         let conditions = [
             ("PodScheduled", true),
             ("Initialized", true),
-            ("ContainersReady", of.ready),
-            ("Ready", of.ready),
+            ("ContainersReady", ready),
+            ("Ready", ready),
         ];
         let conditions: Vec<Value> = conditions.map(|(kind, holds)| self.condition(kind, holds)).into();
+        let statuses = |containers: &[&Container]| -> Vec<Value> {
+            containers.iter().map(|container| container.status(uid)).collect()
+        };
+        let phase = match outcome {
+            Some(outcome) => format!("{outcome:?}"),
+            None if last.iter().all(|container| container.started) => "Running".to_owned(),
+            None => "Pending".to_owned(),
+        };
         json!({
-            "phase": if of.started { "Running" } else { "Pending" },
+            "phase": phase,
             "hostIP": address,
             "hostIPs": [{"ip": address}],
             "podIP": address,
             "podIPs": [{"ip": address}],
             "startTime": self.since,
             "conditions": conditions,
-            "containerStatuses": [{
-                "name": name,
-                "image": image,
-                "imageID": image,
-                "containerID": format!("test://{}", pod.metadata.uid.as_deref().unwrap_or_default()),
-                "ready": of.ready,
-                "started": running,
-                "restartCount": of.restarts,
-                "state": of.state(),
-                "lastState": of.last_end.as_ref().map_or(json!({}), |end| json!({"terminated": end})),
-            }],
+            "initContainerStatuses": statuses(beside),
+            "containerStatuses": statuses(last),
         })
     }
 
@@ -165,7 +203,7 @@ impl Reporter {
         });
         if !holds {
             condition["reason"] = "ContainersNotReady".into();
-            condition["message"] = "containers with unready status: [media-node]".into();
+            condition["message"] = "the last container is not ready".into();
         }
         condition
     }

@@ -54,10 +54,8 @@ impl Volumes {
                 Err(error) => missing = Err(error),
             }
         }
-        let mounts = spec
-            .containers
-            .iter()
-            .flat_map(|container| container.volume_mounts.iter().flatten());
+        let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+        let mounts = containers.flat_map(|container| container.volume_mounts.iter().flatten());
         self.mounts = mounts
             .map(|mount| {
                 (
