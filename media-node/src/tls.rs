@@ -71,6 +71,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// A file is not there.
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 /// Handle of what TLS connections are accepted with.
 #[derive(Clone, Debug)]
 pub struct Certificates(watch::Receiver<Option<Arc<ServerConfig>>>);
@@ -108,12 +115,10 @@ pub fn start(files: Files, meters: Meters) -> Result<(Certificates, Follower), E
     };
     let certificates = Certificates(follower.current.subscribe());
     match follower.read() {
-        Err(error) if follower.files.wait => {
-            tracing::warn!(%error, "no TLS until there is a certificate");
-            Ok((certificates, follower))
-        }
-        read => read.map(|()| (certificates, follower)),
+        Err(error) if follower.files.wait => follower.complain(&error),
+        read => read?,
     }
+    Ok((certificates, follower))
 }
 
 impl Follower {
@@ -134,18 +139,27 @@ impl Follower {
         }
         self.seen = stamps;
         if let Err(error) = self.read() {
-            let serving = self.current.borrow().is_some();
-            tracing::warn!(%error, serving, "the new certificate can't be used; the one before stays, if there was one");
+            self.complain(&error);
+        }
+    }
+
+    /// Files that have not come yet are nothing to complain of: whoever said to wait knows.
+    fn complain(&self, error: &Error) {
+        match self.current.borrow().is_some() {
+            true => tracing::warn!(%error, "the new certificate can't be used; the one before is served on"),
+            false if error.is_absence() => tracing::debug!(%error, "no TLS until there is a certificate"),
+            false => tracing::warn!(%error, "no TLS until there is a certificate that can be used"),
         }
     }
 
     /// A few kilobytes on a local disk or in memory: reading them here takes no longer than asking another thread to.
     fn read(&mut self) -> Result<(), Error> {
         let read = config(&self.files);
-        self.meters.tls_loaded(match read {
-            Ok(_) => TlsLoad::Loaded,
-            Err(_) => TlsLoad::Failed,
-        });
+        match &read {
+            Err(error) if error.is_absence() && self.current.borrow().is_none() => {}
+            Err(_) => self.meters.tls_loaded(TlsLoad::Failed),
+            Ok(_) => self.meters.tls_loaded(TlsLoad::Loaded),
+        }
         self.current.send_replace(Some(read?));
         tracing::info!(file = %self.files.certificate.display(), "serving TLS with the certificate");
         Ok(())

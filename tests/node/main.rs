@@ -9,6 +9,7 @@ mod cost;
 mod delivery;
 mod faults;
 mod figures;
+mod http2;
 mod life;
 mod peers;
 

@@ -171,7 +171,11 @@ impl Desk {
     /// Our own socket again: hyper's buffers are gone, 16 KiB a viewer.
     async fn converse(self, upgraded: hyper::upgrade::Upgraded, stream: &Stream, container: Container) {
         let upgraded = match upgraded.downcast::<TokioIo<Plain>>() {
-            Ok(parts) => return self.talk(parts.io.into_inner(), parts.read_buf, stream, container).await,
+            Ok(parts) => {
+                return self
+                    .talk(parts.io.into_inner(), parts.read_buf, stream, container)
+                    .await;
+            }
             Err(upgraded) => upgraded,
         };
         match upgraded.downcast::<TokioIo<Secure>>() {

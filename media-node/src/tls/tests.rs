@@ -52,9 +52,16 @@ fn a_new_certificate_is_served_and_a_broken_one_leaves_the_old() {
 #[test]
 fn files_that_are_waited_for_are_taken_up_when_they_come() {
     let folder = tempfile::tempdir().unwrap();
-    let (certificates, mut follower) = start(files(folder.path(), true), Meters::default()).unwrap();
+    let meters = Meters::default();
+    let (certificates, mut follower) = start(files(folder.path(), true), meters.clone()).unwrap();
     follower.look();
     assert!(certificates.current().is_none());
+    assert_eq!(meters.tls_loads(TlsLoad::Failed), 0, "nothing has failed yet");
+    std::fs::write(folder.path().join("tls.crt"), "not yet").unwrap();
+    std::fs::write(folder.path().join("tls.key"), "not yet").unwrap();
+    follower.look();
+    assert!(certificates.current().is_none());
+    assert_eq!(meters.tls_loads(TlsLoad::Failed), 1);
     issue(folder.path());
     follower.look();
     assert!(certificates.current().is_some());

@@ -54,7 +54,12 @@ async fn who_comes_to_a_draining_node_is_answered_once() {
         .await
         .unwrap();
     let answer = rest(stream).await;
-    for part in ["HTTP/1.1 503", "retry-after: 1", "connection: close", "this node drains"] {
+    for part in [
+        "HTTP/1.1 503",
+        "retry-after: 1",
+        "connection: close",
+        "this node drains",
+    ] {
         assert!(answer.contains(part), "{answer}");
     }
     let mut client = speak(TcpStream::connect(node.addr).await.unwrap(), 65_535).await;

@@ -155,7 +155,10 @@ async fn each_stream_beyond_the_first_counts_as_a_connection() {
     let first = client.get("/live/cam.flv").await;
     let second = client.get("/live/cam.flv").await;
     let third = client.get("/live/cam.flv").await;
-    assert_eq!([&first, &second, &third].map(|it| it.status().as_u16()), [200, 200, 503]);
+    assert_eq!(
+        [&first, &second, &third].map(|it| it.status().as_u16()),
+        [200, 200, 503]
+    );
     assert_eq!(third.headers()["retry-after"], "1");
     let answer = rest(open(node.addr, "GET /readyz").await).await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
