@@ -30,7 +30,8 @@ async fn client(node: &Node) -> Client {
 }
 
 pub(super) fn request(method: &str, path: &str) -> Request<()> {
-    let uri = format!("http://node.example{path}");
+    let uri = http::Uri::builder().scheme("http").authority("node.example");
+    let uri = uri.path_and_query(path).build().unwrap();
     Request::builder().method(method).uri(uri).body(()).unwrap()
 }
 
