@@ -11,6 +11,7 @@ use crate::hub::{Limits, Targets};
 use crate::names::AppName;
 use crate::settings::Settings;
 use crate::telemetry::LogFormat;
+use crate::tls;
 
 /// Headwater's media node: takes live streams in by RTMP and sends them to any number of viewers.
 #[derive(Debug, Parser)]
@@ -95,6 +96,15 @@ pub struct NodeArgs {
         value_name = "ADDR"
     )]
     pub http_listen: SocketAddr,
+    /// TLS beside plain HTTP on the delivery port: file with the certificate chain in PEM; read again when it changes
+    #[arg(long, env = "HEADWATER_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// File with the certificate's private key in PEM; read again when it changes
+    #[arg(long, env = "HEADWATER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Start without TLS while its files are missing or can't be used, and take them up when they come
+    #[arg(long, env = "HEADWATER_TLS_WAIT", requires = "tls_cert")]
+    pub tls_wait: bool,
     /// Ops: /livez, /readyz, /metrics and the control API
     #[arg(long, env = "HEADWATER_OPS_LISTEN", default_value = "[::]:8081", value_name = "ADDR")]
     pub ops_listen: SocketAddr,
@@ -175,6 +185,11 @@ impl From<Args> for Settings {
             rtmp_listen: node.rtmp_listen,
             http_listen: node.http_listen,
             ops_listen: node.ops_listen,
+            tls: node.tls_cert.zip(node.tls_key).map(|(certificate, key)| tls::Files {
+                certificate,
+                key,
+                wait: node.tls_wait,
+            }),
             control_token_file: node.control_token_file,
             upstreams,
             upstream_http,
@@ -269,6 +284,25 @@ mod tests {
             }
         }
         command.debug_assert();
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_are_given_together() {
+        let parse = |flags: &[&str]| {
+            let base = ["media-node", "edge", "--control-token-file=token"];
+            Args::try_parse_from(base.iter().chain(flags)).map(Settings::from)
+        };
+        let both = ["--tls-cert=crt", "--tls-key=key"];
+        assert!(parse(&both).unwrap().tls.is_some());
+        assert!(parse(&[]).unwrap().tls.is_none());
+        for (alone, missing) in [
+            ("--tls-cert=crt", "--tls-key"),
+            ("--tls-key=key", "--tls-cert"),
+            ("--tls-wait", "--tls-cert"),
+        ] {
+            let error = parse(&[alone]).unwrap_err().to_string();
+            assert!(error.contains(missing), "{error}");
+        }
     }
 
     #[test]

@@ -1,35 +1,46 @@
 //! The accept loop that every HTTP server of the node shares: bounded connections, bounded heads, bounded patience with
 //! peers that do not write or do not read.
+//!
+//! ```text
+//! accept ─▶ opening: first bytes ─┬▶ HTTP/1.1 ───────────────────────┬▶ http1 ─┬▶ service
+//!                                 ├▶ HTTP/2 by its preface (h2c) ──┐ │         │
+//!                                 └▶ TLS ─▶ handshake, ALPN ───────┴─┴▶ http2 ─┘
+//! ```
 
-use std::io;
-use std::pin::Pin;
+mod http1;
+mod http2;
+mod opening;
+mod patient;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::lifecycle::Lifecycle;
 use crate::listen;
 use crate::meters::{Meters, Refusal};
+use crate::tls::Certificates;
+
+pub use opening::{Plain, Secure};
+pub use patient::Patient;
+
+use opening::{Fault, Opened};
 
 /// Bounds of an HTTP server.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Connections at once; one more is answered 503.
+    /// Connections at once, and streams of HTTP/2 beyond the first of a connection; one more is answered 503.
     pub connections: usize,
-    /// A request's head must be in within this long.
+    /// A connection's first bytes with its TLS handshake, and each request's head, must be in within this long.
     pub head: Duration,
     /// A peer that takes nothing for this long is dropped.
     pub write: Duration,
@@ -41,6 +52,8 @@ const HEAD_BYTES: usize = 16 << 10;
 /// A connection's place among those allowed; held for as long as the connection, or what it was upgraded to, lives.
 pub type Place = Arc<OwnedSemaphorePermit>;
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// An HTTP server: what it runs with.
 #[derive(Clone, Debug)]
 pub struct HttpServer {
@@ -48,6 +61,11 @@ pub struct HttpServer {
     pub bounds: Bounds,
     /// Where refusals are counted.
     pub meters: Meters,
+    /// TLS beside plain HTTP, on the same port; none where it is not spoken.
+    pub tls: Option<Certificates>,
+    /// Whose drains send connections away: once newcomers are refused, each is closed after the answer that is under way. None: a
+    /// drain changes nothing here.
+    pub lifecycle: Option<Lifecycle>,
     /// Ends the accept loop and idle connections; those that answer go on until they have.
     pub stop: CancellationToken,
     /// Where connections run.
@@ -59,11 +77,11 @@ impl HttpServer {
     pub async fn run<S, B>(self, listener: TcpListener, service: impl Fn(Place) -> S)
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send,
-        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        B: Body + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError> + Send,
+        B: Body + Send + Unpin + 'static,
         B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B::Error: Into<BoxError>,
     {
         let places = Arc::new(Semaphore::new(self.bounds.connections));
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
@@ -84,14 +102,9 @@ impl HttpServer {
                 Ok(place) => {
                     let place = Arc::new(place);
                     let service = service(Arc::clone(&place));
-                    self.tasks.spawn(connection(
-                        stream,
-                        service,
-                        place,
-                        self.meters.clone(),
-                        self.bounds,
-                        self.stop.clone(),
-                    ));
+                    let places = Arc::clone(&places);
+                    self.tasks
+                        .spawn(connection(stream, service, self.clone(), place, places));
                 }
                 Err(_) => {
                     self.meters.refused(Refusal::Limit);
@@ -100,6 +113,14 @@ impl HttpServer {
                     }
                 }
             }
+        }
+    }
+
+    /// Completes once a drain refuses newcomers.
+    async fn sent_away(&self) {
+        match &self.lifecycle {
+            Some(lifecycle) => lifecycle.refuses().await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -121,126 +142,30 @@ async fn turn_away(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let _ = tokio::time::timeout(Duration::from_millis(500), talk).await; // it is turned away either way
 }
 
-async fn connection<S, B>(
-    stream: TcpStream,
-    service: S,
-    place: Place,
-    meters: Meters,
-    bounds: Bounds,
-    stop: CancellationToken,
-) where
+async fn connection<S, B>(stream: TcpStream, service: S, server: HttpServer, place: Place, places: Arc<Semaphore>)
+where
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-    S::Future: Send,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: Body + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError> + Send,
+    B: Body + Send + Unpin + 'static,
     B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
 {
     let _ = listen::prepare(&stream); // a socket without its options still serves
-    let io = Patient::new(stream, bounds.write);
-    let asking = Arc::clone(&io.asking);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
-    tokio::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let opened = tokio::select! {
+        opened = opening::open(stream, server.tls.as_ref(), server.bounds) => opened,
+        () = server.stop.cancelled() => return,
+    };
+    // The rarer kinds are boxed: thousands of connections are as large as the largest of them.
+    let fault = match opened {
+        Ok(Opened::Http1(io)) => http1::serve(io, service, &server).await,
+        Ok(Opened::SecureHttp1(io)) => Box::pin(http1::serve(*io, service, &server)).await,
+        Ok(Opened::Http2(io)) => Box::pin(http2::serve(io, service, &server, places)).await,
+        Ok(Opened::SecureHttp2(io)) => Box::pin(http2::serve(*io, service, &server, places)).await,
+        Err(fault) => Some(fault),
     };
     drop(place);
-    if let Err(error) = outcome {
-        if error.is_timeout() && asking.load(Ordering::Relaxed) {
-            meters.refused(Refusal::Timeout);
-        } else if error.is_parse() {
-            meters.refused(Refusal::Malformed);
-        }
-        tracing::debug!(%error, "connection ended");
-    }
-}
-
-/// A socket whose writes fail once the peer has taken nothing for a time.
-#[derive(Debug)]
-pub struct Patient<IO> {
-    io: IO,
-    patience: Duration,
-    stalled: bool,
-    /// The peer has spoken since it was last answered: one that is merely idle between requests is no slow one.
-    asking: Arc<AtomicBool>,
-    /// Made at the first stall: most connections never have one.
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl<IO> Patient<IO> {
-    /// Wraps `io`.
-    pub fn new(io: IO, patience: Duration) -> Self {
-        Self {
-            io,
-            patience,
-            stalled: false,
-            asking: Arc::default(),
-            timer: None,
-        }
-    }
-
-    fn judge<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.stalled = false;
-            self.asking.store(false, Ordering::Relaxed);
-            return outcome;
-        }
-        let until = Instant::now() + self.patience;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        if !std::mem::replace(&mut self.stalled, true) {
-            timer.as_mut().reset(until);
-        }
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")))
-    }
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.asking.store(true, Ordering::Relaxed);
-        }
-        outcome
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.judge(cx, outcome)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.judge(cx, outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    if let Some(refusal) = fault.and_then(Fault::refusal) {
+        server.meters.refused(refusal);
     }
 }

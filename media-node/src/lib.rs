@@ -14,6 +14,7 @@ pub mod meters;
 pub mod names;
 pub mod settings;
 pub mod telemetry;
+pub mod tls;
 
 pub mod media;
 

@@ -62,6 +62,29 @@ impl Lifecycle {
         self.0.borrow().admits(Instant::now())
     }
 
+    /// Completes once newcomers are refused: a drain has begun, and its time to accept is over.
+    pub async fn refuses(&self) {
+        let mut phases = self.watch();
+        loop {
+            let from = phases.borrow_and_update().drain.as_ref().map(|drain| drain.refuse_from);
+            if from.is_some_and(|from| Instant::now() >= from) {
+                return;
+            }
+            let over = async {
+                match from {
+                    Some(from) => tokio::time::sleep_until(from.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => {}
+                changed = phases.changed() => if changed.is_err() {
+                    return std::future::pending().await; // nobody is left who could begin a drain
+                },
+            }
+        }
+    }
+
     /// To wait for changes.
     pub fn watch(&self) -> watch::Receiver<Phase> {
         self.0.subscribe()

@@ -64,6 +64,15 @@ pub enum Drop {
     ExtraTrack,
 }
 
+/// What came of reading the certificate of the delivery port; the label `result` of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsLoad {
+    /// It is served.
+    Loaded,
+    /// It can't be used.
+    Failed,
+}
+
 macro_rules! labels {
     ($type:ty { $($variant:ident = $text:literal),+ $(,)? }) => {
         impl $type {
@@ -102,6 +111,7 @@ labels!(Refusal {
     Malformed = "malformed", Timeout = "timeout", Limit = "limit", NotFound = "not_found", Method = "method",
     Key = "key", NotAllowed = "not_allowed", Conflict = "conflict", Draining = "draining", Token = "token", Term = "term",
 });
+labels!(TlsLoad { Loaded = "loaded", Failed = "failed" });
 labels!(Drop { SlowViewer = "slow_viewer", Unparsable = "unparsable", ExtraTrack = "extra_track" });
 
 /// Handle of the counts.
@@ -114,6 +124,7 @@ struct Counts {
     viewers: [AtomicU64; Protocol::ALL.len()],
     refused: [AtomicU64; Refusal::ALL.len()],
     dropped: [AtomicU64; Drop::ALL.len()],
+    tls_loads: [AtomicU64; TlsLoad::ALL.len()],
     received: AtomicU64,
     pull_reconnects: AtomicU64,
 }
@@ -191,6 +202,16 @@ impl Meters {
         self.0.dropped[reason as usize].load(Ordering::Relaxed)
     }
 
+    /// Counts a look at a new certificate.
+    pub fn tls_loaded(&self, result: TlsLoad) {
+        self.0.tls_loads[result as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Certificates read so far.
+    pub fn tls_loads(&self, result: TlsLoad) -> u64 {
+        self.0.tls_loads[result as usize].load(Ordering::Relaxed)
+    }
+
     /// Counts a pull that had to connect again.
     pub fn pull_reconnected(&self) {
         self.0.pull_reconnects.fetch_add(1, Ordering::Relaxed);
@@ -257,6 +278,9 @@ mod tests {
         }
         for refusal in Refusal::ALL {
             assert_eq!(refusal.label().parse::<Refusal>().as_ref(), Ok(refusal));
+        }
+        for load in TlsLoad::ALL {
+            assert_eq!(load.label().parse::<TlsLoad>().as_ref(), Ok(load));
         }
         for drop in Drop::ALL {
             assert_eq!(drop.label().parse::<Drop>().as_ref(), Ok(drop));

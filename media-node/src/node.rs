@@ -35,6 +35,7 @@ use crate::ops::{self, Identity, Ops};
 use crate::package::hls::channel::Channels;
 use crate::package::{self, Packager};
 use crate::settings::Settings;
+use crate::tls::{self, Certificates};
 use signal::End;
 
 /// Why a node did not start.
@@ -55,6 +56,9 @@ pub enum StartError {
     /// An `--upstream` is no URL to pull from.
     #[error("--upstream: {0}")]
     Upstream(#[from] PullsError),
+    /// The certificate of the delivery port.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// The kernel did not say which port it gave.
     #[error("failed to read the address of a listener: {0}")]
     Address(#[from] io::Error),
@@ -96,13 +100,16 @@ impl Node {
         let http = bind("HTTP delivery", "--http-listen", settings.http_listen)?;
         let ops = bind("ops", "--ops-listen", settings.ops_listen)?;
         raise_file_limit(settings.max_connections);
+        let meters = Meters::default();
+        let tls = settings.tls.clone().map(|files| tls::start(files, meters.clone()));
+        let tls = tls.transpose()?;
         let identity = identity(&settings, &rtmp, &http)?;
 
         let (demands, queue) = demand::channel();
         let demands = (settings.role == Role::Edge).then_some(demands);
         let node = Self {
             hub: Hub::new(settings.hub, demands),
-            meters: Meters::default(),
+            meters,
             lifecycle: Lifecycle::default(),
             ingest: CancellationToken::new(),
             deliver: CancellationToken::new(),
@@ -115,7 +122,11 @@ impl Node {
         let puller = node.puller()?;
         let rules = PublishRules::new(node.settings.require_publishing_rules);
         node.start_ingest(rtmp, queue, &puller, &rules, &delivery);
-        node.start_delivery(http, &delivery);
+        let certificates = tls.map(|(certificates, follower)| {
+            node.tasks.spawn(follower.run(node.ops.clone()));
+            certificates
+        });
+        node.start_delivery(http, certificates, &delivery);
         node.start_ops(ops, identity, puller, rules, delivery.movers.clone());
         Ok(node)
     }
@@ -191,8 +202,12 @@ impl Node {
         self.tasks.spawn(pushes);
     }
 
-    fn start_delivery(&self, listener: TcpListener, delivery: &Delivery) {
-        let server = self.http_server(self.settings.max_connections, &self.deliver);
+    fn start_delivery(&self, listener: TcpListener, tls: Option<Certificates>, delivery: &Delivery) {
+        let server = HttpServer {
+            tls,
+            lifecycle: Some(self.lifecycle.clone()),
+            ..self.http_server(self.settings.max_connections, &self.deliver)
+        };
         self.tasks
             .spawn(deliver::server::run(listener, server, delivery.clone()));
         let (movers, lifecycle) = (delivery.movers.clone(), self.lifecycle.clone());
@@ -239,6 +254,8 @@ impl Node {
                 write: self.settings.feeds.patience.write_timeout,
             },
             meters: self.meters.clone(),
+            tls: None,
+            lifecycle: None,
             stop: stop.clone(),
             tasks: self.tasks.clone(),
         }

@@ -9,6 +9,7 @@ use headwater_contract::Role;
 use crate::hub::Limits;
 use crate::names::AppName;
 use crate::package::feed::FeedLimits;
+use crate::tls;
 
 /// Settings of a node; `args` holds their defaults.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Settings {
     pub http_listen: SocketAddr,
     /// Ops listener.
     pub ops_listen: SocketAddr,
+    /// Certificate of the delivery port; none: plain HTTP alone.
+    pub tls: Option<tls::Files>,
     /// File that holds the control API's bearer token; read again when it changes.
     pub control_token_file: PathBuf,
     /// Base URLs `rtmp://host[:port][/app]` to pull from on demand, tried in turn.

@@ -9,6 +9,7 @@ pub mod names;
 pub mod service;
 pub mod stream_origin;
 pub mod template;
+pub mod tls;
 
 pub use condition::{ConditionReason, ConditionType};
 pub use edge_pool::{EdgePool, EdgePoolSpec, EdgePoolStatus};

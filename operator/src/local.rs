@@ -8,6 +8,7 @@
 
 pub mod addresses;
 pub mod attach;
+mod certificates;
 pub mod load_balancer;
 pub mod machine;
 pub mod manifests;
@@ -103,6 +104,7 @@ pub async fn run(settings: Local, log: LogSink) -> Result<(), Error> {
         program: settings.media_node,
         token: token.token(),
         token_file: token.path().to_owned(),
+        secrets: token.folder().to_owned(),
         attached,
         reserved: vec![ops_address.port()],
     });

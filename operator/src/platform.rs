@@ -25,8 +25,25 @@ pub struct Wishes {
     pub origins: BTreeMap<ResourceId, OriginWish>,
     /// Every pool.
     pub pools: BTreeMap<ResourceId, ValidPool>,
+    /// Certificates of resources that name one and have it here. Where the platform brings them to the nodes by itself there are none.
+    pub certificates: BTreeMap<ResourceId, Certificate>,
     /// Resources that are there, but whose wish is not known: what runs for them, and below them, goes on as it is.
     pub unreadable: BTreeSet<ResourceId>,
+}
+
+/// A certificate chain and its key, both PEM. `Debug` shows neither.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The chain.
+    pub chain: String,
+    /// The key.
+    pub key: String,
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Certificate(redacted)")
+    }
 }
 
 /// An origin with the keys that its Secret holds.

@@ -46,6 +46,8 @@ pub struct ValidOrigin {
     pub pushes: Vec<ValidPush>,
     /// How it is reached.
     pub service: ValidService,
+    /// Secret with the certificate of its delivery port, in the same namespace. None: plain HTTP alone.
+    pub tls_secret: Option<SecretName>,
     /// What is said about its pod.
     pub template: ValidTemplate,
 }
@@ -89,6 +91,8 @@ pub struct ValidPool {
     pub replication: ValidReplication,
     /// How it is reached.
     pub service: ValidService,
+    /// Secret with the certificate of its edges' delivery ports, in the same namespace. None: plain HTTP alone.
+    pub tls_secret: Option<SecretName>,
     /// What is said about its edges' pods.
     pub template: ValidTemplate,
 }

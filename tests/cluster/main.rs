@@ -14,6 +14,7 @@ mod scaling;
 mod servers;
 mod stage;
 mod surface;
+mod tls;
 mod writes;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         rights::cases(),
         helm::cases(),
         plugin::cases(),
+        tls::cases(),
     ];
     suite::main("cluster", modules.into_iter().flatten().collect())
 }

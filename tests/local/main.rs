@@ -11,6 +11,7 @@ mod scaling;
 mod secrets;
 mod surface;
 mod tiers;
+mod tls;
 
 use std::time::Duration;
 

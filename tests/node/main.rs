@@ -11,6 +11,7 @@ mod delivery;
 mod faults;
 mod figures;
 mod hls;
+mod http2;
 mod life;
 mod peers;
 

@@ -17,6 +17,7 @@ pub mod peers;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod tls;
 pub mod websocket;
 
 use std::fmt::Display;

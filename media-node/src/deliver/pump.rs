@@ -103,14 +103,20 @@ where
     let cut = cut.cancelled();
     let asked = asked(seat);
     tokio::pin!(asked, cut);
+    let mut flushed = true;
     loop {
         let flow = tokio::select! {
             biased;
             () = &mut cut => ControlFlow::Break(Parting::Cut),
-            written = writer.write_buf(out), if out.has_remaining() => match written {
-                Ok(0) => ControlFlow::Break(Parting::Left),
-                Ok(count) => {
+            put = put(writer, out), if out.has_remaining() || !flushed => match put {
+                Ok(Put::Written(0)) => ControlFlow::Break(Parting::Left),
+                Ok(Put::Written(count)) => {
                     viewer.serving.sent(count as u64);
+                    flushed = false;
+                    ControlFlow::Continue(())
+                }
+                Ok(Put::Flushed) => {
+                    flushed = true;
                     ControlFlow::Continue(())
                 }
                 Err(error) => ControlFlow::Break(Parting::Broken(error.kind())),
@@ -146,6 +152,19 @@ where
         if let ControlFlow::Break(parting) = flow {
             return parting;
         }
+    }
+}
+
+enum Put {
+    Written(usize),
+    Flushed,
+}
+
+/// Writes what there is; then flushes, since TLS may hold what was written.
+async fn put(writer: &mut (impl AsyncWrite + Unpin), out: &mut Outbox) -> std::io::Result<Put> {
+    match out.has_remaining() {
+        true => writer.write_buf(out).await.map(Put::Written),
+        false => writer.flush().await.map(|()| Put::Flushed),
     }
 }
 

@@ -11,14 +11,15 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 
 use super::assets::Assets;
 use super::http::{Body, body, whole};
 use super::route::{self, Container, Refusal, Route, Transport, route};
 use super::websocket::{self, WebSocket};
 use super::{Delivery, Viewer, hls, pump};
-use crate::http_server::{HttpServer, Patient, Place};
+use crate::http_server::{HttpServer, Place, Plain, Secure};
 use crate::hub::demand::Unavailable;
 use crate::hub::{Snapshot, Stream};
 use crate::meters::{self, Protocol};
@@ -172,18 +173,31 @@ impl Desk {
         response
     }
 
+    /// Our own socket again: hyper's buffers are gone, 16 KiB a viewer.
     async fn converse(self, upgraded: hyper::upgrade::Upgraded, stream: &Stream, container: Container) {
-        // Our own socket again: hyper's buffers are gone, 16 KiB a viewer.
-        let Ok(parts) = upgraded.downcast::<TokioIo<Patient<TcpStream>>>() else {
-            return tracing::error!("an upgraded connection is not the one that was accepted");
+        let upgraded = match upgraded.downcast::<TokioIo<Plain>>() {
+            Ok(parts) => {
+                return self
+                    .talk(parts.io.into_inner(), parts.read_buf, stream, container)
+                    .await;
+            }
+            Err(upgraded) => upgraded,
         };
+        match upgraded.downcast::<TokioIo<Secure>>() {
+            Ok(parts) => Box::pin(self.talk(parts.io.into_inner(), parts.read_buf, stream, container)).await,
+            Err(_) => tracing::error!("an upgraded connection is not the one that was accepted"),
+        }
+    }
+
+    async fn talk<IO>(self, socket: IO, early: Bytes, stream: &Stream, container: Container)
+    where
+        IO: AsyncRead + AsyncWrite,
+    {
         let Self { delivery, place, .. } = self;
         let protocol = match container {
             Container::Fmp4 => Protocol::Ws,
             Container::Flv => Protocol::WsFlv,
         };
-        let socket = parts.io.into_inner();
-        let early = parts.read_buf;
         let seat = (container == Container::Fmp4).then(|| delivery.movers.join());
         let viewer = Viewer::join(&delivery, stream, protocol);
         let mut dialogue = WebSocket::new(tokio::time::Instant::now().into_std());

@@ -8,7 +8,7 @@ use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeV
 
 use super::Ops;
 use crate::hub::{Snapshot, Stream};
-use crate::meters::{Drop as Dropped, Protocol, Refusal};
+use crate::meters::{Drop as Dropped, Protocol, Refusal, TlsLoad};
 
 /// Streams that get labels of their own; the rest is `other`.
 const LABELLED: usize = 200;
@@ -84,6 +84,12 @@ fn traffic(ops: &Ops, page: &Page) -> Result<(), prometheus::Error> {
         "Connections, requests and commands refused",
         "reason",
         Refusal::ALL.iter().map(|it| (it.label(), meters.refusals(*it))),
+    )?;
+    page.counters(
+        "headwater_node_tls_loads_total",
+        "Certificates read for the delivery port",
+        "result",
+        TlsLoad::ALL.iter().map(|it| (it.label(), meters.tls_loads(*it))),
     )?;
     page.counter(
         "headwater_pull_reconnects_total",

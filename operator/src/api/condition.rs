@@ -59,7 +59,7 @@ words! {
         ScalingLimited,
         /// Every edge carries the streams that it should.
         Replicating,
-        /// Publishers need a key.
+        /// Of an origin: publishers need a key. Of both: the certificate that `spec.tls` names is there.
         Secured,
         /// The pool is its own upstream, through others or at once.
         UpstreamCycle,
@@ -76,6 +76,7 @@ impl ConditionType {
         Self::ScalingActive,
         Self::ScalingLimited,
         Self::Replicating,
+        Self::Secured,
         Self::UpstreamCycle,
     ];
 }
@@ -141,6 +142,14 @@ words! {
         KeysSecretMissing,
         /// Secured: true, `keysSecret` has no entry that can be a key and every publisher is refused.
         KeysSecretUnusable,
+        /// Secured: true, a pool's viewers can come by HTTPS.
+        CertificateThere,
+        /// Secured: false, the Secret of `spec.tls` does not exist and viewers come by plain HTTP alone.
+        CertificateMissing,
+        /// Secured: false, the Secret of `spec.tls` lacks the certificate or its key.
+        CertificateIncomplete,
+        /// Secured: false, a pool has no `spec.tls`.
+        PlainHttp,
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::names;
 use super::service::ServiceSpec;
 use super::template::TemplateSpec;
+use super::tls::TlsSpec;
 
 /// What an EdgePool should be.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -116,6 +117,9 @@ pub struct EdgePoolSpec {
     /// How the edges are reached from outside.
     #[serde(default)]
     pub service: ServiceSpec,
+    /// HTTPS and HTTP/2 for viewers, at port 443 of the Service. Absent: plain HTTP alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
     /// What may be said about the edges' pods.
     #[serde(default)]
     pub template: TemplateSpec,
@@ -256,7 +260,7 @@ pub enum ReplicationMode {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EdgePoolStatus {
-    /// Aspects of the state: Ready, AbleToScale, ScalingActive, ScalingLimited, Replicating, UpstreamCycle.
+    /// Aspects of the state: Ready, AbleToScale, ScalingActive, ScalingLimited, Replicating, Secured, UpstreamCycle.
     #[schemars(schema_with = "super::condition::conditions_schema")]
     pub conditions: Vec<Condition>,
     /// Generation of the spec that this status speaks of.

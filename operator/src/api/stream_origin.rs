@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::names;
 use super::service::ServiceSpec;
 use super::template::TemplateSpec;
+use super::tls::TlsSpec;
 
 /// What a StreamOrigin should be.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,7 +43,7 @@ use super::template::TemplateSpec;
         name = "Secured",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Secured')].status",
-        description = "Publishers need a key",
+        description = "Publishers need a key; what spec.tls names is there",
         priority = 1
     ),
     printcolumn(
@@ -85,6 +86,9 @@ pub struct StreamOriginSpec {
     /// How it is reached from outside.
     #[serde(default)]
     pub service: ServiceSpec,
+    /// HTTPS and HTTP/2 for the viewers of the origin itself, at port 443 of the Service. Absent: plain HTTP alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
     /// What may be said about its pod.
     #[serde(default)]
     pub template: TemplateSpec,
@@ -99,6 +103,7 @@ impl Default for StreamOriginSpec {
             pulls: Vec::new(),
             pushes: Vec::new(),
             service: ServiceSpec::default(),
+            tls: None,
             template: TemplateSpec::default(),
         }
     }

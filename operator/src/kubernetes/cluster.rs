@@ -18,8 +18,9 @@ use tokio::sync::{Notify, mpsc};
 use super::decide::{names, token};
 use super::intent::{Intent, PodSeen, Seen, StandingDrain};
 use super::marks::Marks;
-use super::observe::Stores;
-use super::report::Reached;
+use super::observe::{Stores, has_certificate};
+use super::report::{Certificate, Reached};
+use crate::api::tls::TlsSpec;
 use crate::fleet::link::ControlToken;
 use crate::fleet::{Addresses, NodeId, ResourceId, ResourceKind};
 use crate::metrics::Metrics;
@@ -240,6 +241,18 @@ pub fn secret(stores: &Stores, namespace: &str, name: &str) -> Option<Arc<Secret
     stores.secrets.get(&ObjectRef::new(name).within(namespace))
 }
 
+/// What there is of the certificate that a spec names.
+pub fn certificate(stores: &Stores, namespace: &str, spec: Option<&TlsSpec>) -> Certificate {
+    let Some(name) = spec.map(|spec| spec.secret_name.clone()) else {
+        return Certificate::None;
+    };
+    match secret(stores, namespace, &name) {
+        None => Certificate::Missing(name),
+        Some(secret) if has_certificate(&secret) => Certificate::There(name),
+        Some(_) => Certificate::Incomplete(name),
+    }
+}
+
 /// The addresses by which people reach a resource: its load balancer's, else those inside the cluster.
 pub fn addresses(stores: &Stores, resource: &ResourceId) -> Addresses {
     let host = service(stores, resource).and_then(|service| public_host(&service));
@@ -269,6 +282,7 @@ pub fn reached(service: &Service) -> Reached {
             Reached::NodePorts {
                 rtmp: port(names::RTMP_PORT),
                 http: port(names::HTTP_PORT),
+                https: Some(port(names::HTTPS_PORT)).filter(|port| *port > 0),
             }
         }
         _ => Reached::There,

@@ -27,11 +27,13 @@ use tracing::{debug, warn};
 use super::decide::names;
 use super::marks::Marks;
 use super::pods::Pods;
-use crate::api::{EdgePool, StreamOrigin};
+use crate::api::{EdgePool, StreamOrigin, tls};
 use crate::fleet::{ResourceId, ResourceKind};
 
 /// How the types of those Secrets begin whose content is surely not ours, and is not kept.
 const FOREIGN_SECRETS: [&str; 3] = ["kubernetes.io/", "bootstrap.kubernetes.io/", "helm.sh/"];
+/// Type of the Secrets that `spec.tls` names.
+const TLS_SECRETS: &str = "kubernetes.io/tls";
 /// Wait before a watch that has failed is tried again; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// Longest wait. The library's 30 s would leave an operator blind for so long after the API server is back.
@@ -44,7 +46,7 @@ pub struct Stores {
     pub origins: Store<StreamOrigin>,
     /// Every EdgePool.
     pub pools: Store<EdgePool>,
-    /// Every Secret: publish keys and control tokens.
+    /// Every Secret: publish keys, control tokens, and of certificates that they are there.
     pub secrets: Store<Secret>,
     /// Our Deployments.
     pub deployments: Store<Deployment>,
@@ -314,9 +316,31 @@ fn slim<K: Resource>(object: &mut K) {
 fn slim_secret(secret: &mut Secret) {
     slim(secret);
     let kind = secret.type_.as_deref().unwrap_or_default();
+    if kind == TLS_SECRETS {
+        let names = filled(secret).map(|entry| (entry.to_owned(), String::new()));
+        secret.string_data = Some(names.collect());
+    }
     if FOREIGN_SECRETS.iter().any(|foreign| kind.starts_with(foreign)) {
         secret.data = None;
     }
+}
+
+/// Which entries of a certificate a Secret has: what they are is kept of none that is of their type. Those names stand where the
+/// API server never answers anything, so that nobody takes them for publish keys.
+fn filled(secret: &Secret) -> impl Iterator<Item = &'static str> {
+    [tls::CERTIFICATE, tls::KEY].into_iter().filter(|entry| {
+        let value = secret.data.as_ref().and_then(|data| data.get(*entry));
+        let kept = secret
+            .string_data
+            .as_ref()
+            .is_some_and(|names| names.contains_key(*entry));
+        kept || value.is_some_and(|value| !value.0.is_empty())
+    })
+}
+
+/// True if a Secret of the stores has a certificate and its key.
+pub fn has_certificate(secret: &Secret) -> bool {
+    filled(secret).count() == 2
 }
 
 fn slim_pod(pod: &mut Pod) {
@@ -327,5 +351,30 @@ fn slim_pod(pod: &mut Pod) {
         spec.volumes = None;
         spec.affinity = None;
         spec.tolerations = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::wishes::keys_of;
+
+    fn secret(kind: &str, entries: serde_json::Value) -> Secret {
+        serde_json::from_value(serde_json::json!({"type": kind, "data": entries})).unwrap()
+    }
+
+    #[test]
+    fn of_a_certificate_only_that_it_is_there_is_kept() {
+        for (key, whole) in [("aHVudGVyMg==", true), ("", false)] {
+            let entries = serde_json::json!({"tls.crt": "Y2VydA==", "tls.key": key, "cam1": "aHVudGVyMg=="});
+            let mut slimmed = secret("kubernetes.io/tls", entries.clone());
+            slim_secret(&mut slimmed);
+            assert_eq!(has_certificate(&slimmed), whole);
+            assert_eq!(slimmed.data, None);
+            assert!(keys_of(&slimmed).is_empty(), "it opens no stream to anybody");
+            let mut opaque = secret("Opaque", entries);
+            slim_secret(&mut opaque);
+            assert_eq!(has_certificate(&opaque), whole);
+        }
     }
 }

@@ -54,6 +54,8 @@ pub enum Reached {
         rtmp: i32,
         /// For HTTP.
         http: i32,
+        /// For HTTPS, where there is TLS.
+        https: Option<i32>,
     },
 }
 
@@ -63,9 +65,57 @@ impl Reached {
         match self {
             Self::There => String::new(),
             Self::Waiting => "; its load balancer has no address yet, the one shown is the cluster's own".to_owned(),
-            Self::NodePorts { rtmp, http } => {
+            Self::NodePorts {
+                rtmp,
+                http,
+                https: None,
+            } => {
                 format!("; reached at every cluster node, RTMP at port {rtmp} and HTTP at port {http}")
             }
+            Self::NodePorts {
+                rtmp,
+                http,
+                https: Some(https),
+            } => format!(
+                "; reached at every cluster node, RTMP at port {rtmp}, HTTP at port {http} and HTTPS at port {https}"
+            ),
+        }
+    }
+}
+
+/// What there is of the certificate that a spec names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Certificate {
+    /// None is named.
+    #[default]
+    None,
+    /// The Secret of this name has it.
+    There(String),
+    /// The Secret of this name does not exist.
+    Missing(String),
+    /// The Secret of this name lacks it, or its key.
+    Incomplete(String),
+}
+
+impl Certificate {
+    /// Why viewers can't come by HTTPS although they should, and what to do.
+    fn fault(&self) -> Option<(ConditionReason, String)> {
+        match self {
+            Self::None | Self::There(_) => None,
+            Self::Missing(secret) => Some((
+                ConditionReason::CertificateMissing,
+                format!(
+                    "Secret {secret} of spec.tls does not exist, so viewers come by plain HTTP alone; make it with `kubectl create \
+                     secret tls {secret} --cert=FILE --key=FILE`"
+                ),
+            )),
+            Self::Incomplete(secret) => Some((
+                ConditionReason::CertificateIncomplete,
+                format!(
+                    "Secret {secret} of spec.tls lacks tls.crt or tls.key, so viewers come by plain HTTP alone, or with the \
+                     certificate of before; give it both"
+                ),
+            )),
         }
     }
 }

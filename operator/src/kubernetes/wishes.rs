@@ -81,6 +81,8 @@ pub fn read(stores: &Stores, before: &Wishes) -> Wishes {
     Wishes {
         origins,
         pools,
+        // The kubelets bring them.
+        certificates: BTreeMap::new(),
         unreadable,
     }
 }

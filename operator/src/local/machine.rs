@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::addresses::{Addresses as Ports, Purpose};
 use super::attach::Attached;
+use super::certificates::Certificates;
 use super::load_balancer::Target;
 use super::processes::{Process, Spec, State};
 use crate::fleet::link::ControlToken;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub token: ControlToken,
     /// Where that token stands.
     pub token_file: PathBuf,
+    /// Folder that only this user can read, for certificates.
+    pub secrets: PathBuf,
     /// Nodes that somebody else runs.
     pub attached: Vec<Attached>,
     /// Ports that are never handed out.
@@ -52,6 +55,7 @@ pub struct Machine {
     /// Nodes that were told to end and have not yet. They are named no more.
     ending: Vec<(NodeId, Process)>,
     pools: BTreeMap<ResourceId, PoolFront>,
+    certificates: Certificates,
     wake: Arc<Notify>,
 }
 
@@ -68,6 +72,7 @@ impl Machine {
     pub fn new(settings: Settings) -> Self {
         Self {
             ports: Ports::new(settings.reserved.iter().copied()),
+            certificates: Certificates::new(&settings.secrets),
             settings,
             nodes: BTreeMap::new(),
             ending: Vec::new(),
@@ -116,6 +121,7 @@ impl Machine {
                 app: wish.spec.app.as_str().to_owned(),
                 rtmp: Some(address),
                 token_file: self.settings.token_file.clone(),
+                tls_folder: self.certificates.folder(id),
                 upstreams: Vec::new(),
             },
         );
@@ -226,7 +232,8 @@ impl Platform for Machine {
             self.end_node(&id, patience);
         }
         // One that fails must not keep the others from being made.
-        let mut result = Ok(());
+        let kept = self.certificates.keep(&wishes.certificates);
+        let mut result = kept.map_err(failed("write a certificate"));
         for (id, wish) in &wishes.origins {
             result = result.and(self.keep_origin(id, wish));
         }

@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use document::Document;
 pub use error::{ManifestError, ManifestErrors, Place};
 
-use crate::api::names::ResourceKey;
-use crate::platform::usable_keys;
+use crate::api::names::{ResourceKey, SecretName};
+use crate::api::tls;
+use crate::platform::{Certificate, usable_keys};
 use crate::validate::{ValidOrigin, ValidPool, pool_change};
 
 /// Secrets by key; of each, its entries.
@@ -58,6 +59,16 @@ impl Manifests {
         let entries = self.entries(origin)?;
         let entries = entries.into_iter().flatten();
         Some(usable_keys(entries.map(|(name, key)| (name.clone(), key.clone()))))
+    }
+
+    /// The certificate in a Secret, if it is there as a whole.
+    pub fn certificate(&self, namespace: &str, secret: &SecretName) -> Option<Certificate> {
+        let entries = self.secrets.get(&ResourceKey::new(namespace, secret.as_str()))?;
+        let entry = |name: &str| entries.get(name).map(|entry| entry.expose().to_owned());
+        Some(Certificate {
+            chain: entry(tls::CERTIFICATE)?,
+            key: entry(tls::KEY)?,
+        })
     }
 
     /// The entries of the Secret that an origin names, if it names one; and if that one is there.

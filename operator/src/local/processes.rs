@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::api::tls;
 use restart::Restarts;
 
 /// Longest line of a child's log that is passed on; the rest of it is cut.
@@ -49,6 +50,8 @@ pub struct Spec {
     pub rtmp: Option<SocketAddr>,
     /// Where its control token stands.
     pub token_file: PathBuf,
+    /// Folder where its certificate stands, or will once there is one.
+    pub tls_folder: PathBuf,
     /// Base URLs of its upstreams, for an edge.
     pub upstreams: Vec<String>,
 }
@@ -265,6 +268,11 @@ fn command(spec: &Spec, ports: Ports) -> Command {
         .args(["--ops-listen", &ports.ops.to_string()])
         .arg("--control-token-file")
         .arg(&spec.token_file)
+        .arg("--tls-cert")
+        .arg(spec.tls_folder.join(tls::CERTIFICATE))
+        .arg("--tls-key")
+        .arg(spec.tls_folder.join(tls::KEY))
+        .arg("--tls-wait")
         .args(["--drain-accept", "0s"])
         .arg("--end-with-stdin");
     if spec.role == Role::Origin {
@@ -323,11 +331,11 @@ async fn pass_on(node: String, stderr: ChildStderr) {
     }
 }
 
-/// Writes a control token for the nodes to read, so that only this user can.
+/// Writes a secret for the nodes to read, so that only this user can, into a file that is not there yet.
 ///
 /// # Errors
 /// The system's.
-pub fn write_token(path: &Path, token: &str) -> io::Result<()> {
+pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::OpenOptions::new()
@@ -335,7 +343,7 @@ pub fn write_token(path: &Path, token: &str) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(token.as_bytes())
+    file.write_all(text.as_bytes())
 }
 
 #[cfg(test)]

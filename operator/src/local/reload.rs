@@ -130,8 +130,21 @@ fn wishes(manifests: &Manifests) -> Wishes {
         };
         (origin_id(&spec.key), wish)
     });
+    let of_origins = manifests
+        .origins
+        .iter()
+        .map(|spec| (origin_id(&spec.key), &spec.tls_secret));
+    let of_pools = manifests
+        .pools
+        .iter()
+        .map(|spec| (pool_id(&spec.key), &spec.tls_secret));
+    let certificates = of_origins.chain(of_pools).filter_map(|(id, secret)| {
+        let certificate = manifests.certificate(&id.namespace, secret.as_ref()?)?;
+        Some((id, certificate))
+    });
     Wishes {
         origins: origins.collect(),
+        certificates: certificates.collect(),
         pools: manifests
             .pools
             .iter()

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::processes::write_token;
+use super::processes::write_secret;
 use crate::fleet::link::ControlToken;
 
 /// The file and its folder; dropping it removes both.
@@ -26,7 +26,7 @@ impl TokenFile {
         let folder = std::env::temp_dir().join(format!("headwater-{name}"));
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         let path = folder.join("control-token");
-        write_token(&path, &token)?;
+        write_secret(&path, &token)?;
         Ok(Self {
             token: ControlToken::new(&token),
             folder,
@@ -36,6 +36,11 @@ impl TokenFile {
 
     pub(super) fn token(&self) -> ControlToken {
         self.token.clone()
+    }
+
+    /// Only this user can look into it.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -200,7 +200,10 @@ impl Aspect {
         let reason = self.reason.parse::<ConditionReason>().ok();
         match self.kind.parse() {
             Ok(ConditionType::Ready | ConditionType::AbleToScale | ConditionType::Replicating) => self.status == "True",
-            Ok(ConditionType::Secured) => self.status == "True" && reason != Some(ConditionReason::KeysSecretMissing),
+            Ok(ConditionType::Secured) => match self.status.as_str() {
+                "True" => reason != Some(ConditionReason::KeysSecretMissing),
+                _ => reason == Some(ConditionReason::PlainHttp),
+            },
             Ok(ConditionType::ScalingActive) => self.status == "True" || reason == Some(ConditionReason::NotConfigured),
             // With few viewers a pool is always at its minimum.
             Ok(ConditionType::ScalingLimited) => self.status == "False" || reason == Some(ConditionReason::AtMinimum),

@@ -44,7 +44,8 @@ pub fn addresses(tree: &Tree) -> Vec<Address> {
 fn of_pool(origin: &Origin, pool: &Pool, live: &[&str]) -> Vec<Address> {
     let Some(page) = &pool.play_url else { return Vec::new() };
     // It is the address of a stream's page, with a placeholder for the stream.
-    let host = page.trim_start_matches("http://");
+    let (scheme, host) = page.split_once("://").unwrap_or(("http", page));
+    let socket = if scheme == "https" { "wss" } else { "ws" };
     let authority = host.split_once('/').map_or(host, |(authority, _)| authority);
     // The HTTP port of a Service is the one that an address leaves out; RTMP has its own.
     let app = &origin.app;
@@ -54,15 +55,15 @@ fn of_pool(origin: &Origin, pool: &Pool, live: &[&str]) -> Vec<Address> {
     }
     let of_stream = |stream: &str| {
         [
-            ("play page", format!("http://{authority}/play/{app}/{stream}")),
-            ("websocket", format!("ws://{authority}/{app}/{stream}.mp4")),
-            ("flv", format!("http://{authority}/{app}/{stream}.flv")),
-            ("mp4", format!("http://{authority}/{app}/{stream}.mp4")),
+            ("play page", format!("{scheme}://{authority}/play/{app}/{stream}")),
+            ("websocket", format!("{socket}://{authority}/{app}/{stream}.mp4")),
+            ("flv", format!("{scheme}://{authority}/{app}/{stream}.flv")),
+            ("mp4", format!("{scheme}://{authority}/{app}/{stream}.mp4")),
             ("rtmp", format!("rtmp://{authority}/{app}/{stream}")),
         ]
     };
     let all = streams.iter().flat_map(|stream| of_stream(stream));
-    std::iter::once(("page", format!("http://{authority}/")))
+    std::iter::once(("page", format!("{scheme}://{authority}/")))
         .chain(all)
         .map(|(purpose, url)| Address {
             namespace: pool.namespace.clone(),

@@ -35,6 +35,7 @@ pub fn origin(raw: &StreamOrigin) -> Result<ValidOrigin, Vec<FieldError>> {
         .filter_map(|(at, raw)| push(raw, &format!("spec.pushes[{at}]"), &mut found))
         .collect();
     let service = parts::service(&spec.service, &mut found);
+    let tls_secret = parts::tls(spec.tls.as_ref(), &mut found);
     let template = parts::template(&spec.template, &mut found);
     let valid = key.zip(app).map(|(key, app)| ValidOrigin {
         key,
@@ -49,6 +50,7 @@ pub fn origin(raw: &StreamOrigin) -> Result<ValidOrigin, Vec<FieldError>> {
         pulls,
         pushes,
         service,
+        tls_secret,
         template,
     });
     found.finish(valid)

@@ -11,9 +11,10 @@ use serde_json::Value;
 use super::error::{Findings, Quote, quoted};
 use super::schema::{self, child};
 use super::{Exposure, FieldError, ValidService, ValidTemplate};
-use crate::api::names::{Namespace, ResourceKey, ResourceName};
+use crate::api::names::{Namespace, ResourceKey, ResourceName, SecretName};
 use crate::api::service::{ServiceSpec, ServiceType};
 use crate::api::template::{Amount, RESERVED_LABELS, TemplateSpec};
+use crate::api::tls::TlsSpec;
 
 /// Namespace of a resource that names none.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
@@ -46,6 +47,12 @@ pub(super) fn key(metadata: &ObjectMeta, found: &mut Findings) -> Option<Resourc
     };
     let name = found.name("metadata.name", name, ResourceName::parse(name), Quote::Shown);
     Some(ResourceKey::new(namespace?.as_str(), name?.as_str()))
+}
+
+/// The Secret with the certificate.
+pub(super) fn tls(raw: Option<&TlsSpec>, found: &mut Findings) -> Option<SecretName> {
+    let name = raw?.secret_name.as_str();
+    found.name("spec.tls.secretName", name, SecretName::parse(name), Quote::Shown)
 }
 
 /// The Service.

@@ -34,6 +34,7 @@ pub fn pool(raw: &EdgePool) -> Result<ValidPool, Vec<FieldError>> {
     let pause = pause(raw.metadata.annotations.as_ref(), &mut found);
     let replication = replication(&spec.replication, &mut found);
     let service = parts::service(&spec.service, &mut found);
+    let tls_secret = parts::tls(spec.tls.as_ref(), &mut found);
     let template = parts::template(&spec.template, &mut found);
     let valid = key.zip(upstream).map(|(key, upstream)| ValidPool {
         generation: raw.metadata.generation,
@@ -48,6 +49,7 @@ pub fn pool(raw: &EdgePool) -> Result<ValidPool, Vec<FieldError>> {
         drain_timeout: seconds(spec.drain_timeout_seconds),
         replication,
         service,
+        tls_secret,
         template,
     });
     found.finish(valid)

@@ -133,6 +133,10 @@ fn each_bad_pool_is_refused_with_its_field_and_what_is_allowed() {
             "spec.template.resources.limits.memory: `1 GB` is not a quantity; allowed are numbers such as 2, 500m, 256Mi or 1Gi",
         ),
         (
+            json!({ "tls": { "secretName": "Web" } }),
+            "spec.tls.secretName: `Web` is not the name of a Secret; allowed are 1 to 253 of a-z 0-9 . -, first and last a letter or digit",
+        ),
+        (
             json!({ "template": { "affinity": { "nodeAfinity": {} } } }),
             "spec.template.affinity.nodeAfinity: is unknown; allowed is what a pod's spec.affinity has",
         ),
@@ -156,6 +160,10 @@ fn each_bad_origin_is_refused_with_its_field_and_what_is_allowed() {
         (
             json!({ "publish": { "keysSecret": "Main" } }),
             "spec.publish.keysSecret: `Main` is not the name of a Secret; allowed are 1 to 253 of a-z 0-9 . -, first and last a letter or digit".to_owned(),
+        ),
+        (
+            json!({ "tls": { "secretName": "-" } }),
+            "spec.tls.secretName: `-` is not the name of a Secret; allowed are 1 to 253 of a-z 0-9 . -, first and last a letter or digit".to_owned(),
         ),
         (
             json!({ "pulls": [{ "stream": "a", "url": "rtmp://h/a" }] }),

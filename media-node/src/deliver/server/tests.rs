@@ -1,10 +1,15 @@
 //! The delivery server as HTTP and WebSocket clients see it.
 
+mod drains;
+mod http2;
+mod tls;
+
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use headwater_contract::StreamEnd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +18,7 @@ use crate::deliver::rig::{Rig, until};
 use crate::http_server::Bounds;
 use crate::listen;
 use crate::package::feed::FeedLimits;
+use crate::tls::Certificates;
 
 struct Node {
     rig: Rig,
@@ -28,6 +34,10 @@ fn bounds() -> Bounds {
 }
 
 fn start(bounds: Bounds) -> Node {
+    start_with(bounds, None)
+}
+
+fn start_with(bounds: Bounds, tls: Option<Certificates>) -> Node {
     let mut rig = Rig::new(FeedLimits::default());
     rig.config("a");
     rig.key("1");
@@ -36,6 +46,8 @@ fn start(bounds: Bounds) -> Node {
     let server = HttpServer {
         bounds,
         meters: rig.delivery.meters.clone(),
+        tls,
+        lifecycle: Some(rig.delivery.lifecycle.clone()),
         stop: CancellationToken::new(),
         tasks: rig.tasks.clone(),
     };
@@ -51,7 +63,7 @@ async fn open(addr: std::net::SocketAddr, request: &str) -> TcpStream {
     stream
 }
 
-async fn rest(mut stream: TcpStream) -> String {
+async fn rest(mut stream: impl AsyncRead + Unpin) -> String {
     let mut text = String::new();
     let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut text));
     read.await
@@ -60,7 +72,7 @@ async fn rest(mut stream: TcpStream) -> String {
     text
 }
 
-async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> String {
     let mut text = String::new();
     while !text.ends_with(end) {
         let read = tokio::time::timeout(Duration::from_secs(5), stream.read_u8());

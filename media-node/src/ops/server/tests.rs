@@ -79,6 +79,8 @@ fn start(role: Role) -> Node {
             write: Duration::from_secs(5),
         },
         meters: ops.meters.clone(),
+        tls: None,
+        lifecycle: None,
         stop: stop.clone(),
         tasks: rig.tasks.clone(),
     };

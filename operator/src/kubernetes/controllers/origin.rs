@@ -155,6 +155,7 @@ fn facts<'a>(
         app: &spec.app,
         suspended: spec.suspend,
         security,
+        certificate: cluster::certificate(stores, &id.namespace, spec.tls.as_ref()),
         addresses: cluster::addresses(stores, id),
         reached: service.as_deref().map(cluster::reached).unwrap_or_default(),
         failing_pull: snapshot.origins.get(id).and_then(|report| report.failing_pull.clone()),

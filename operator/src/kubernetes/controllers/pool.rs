@@ -270,6 +270,7 @@ fn facts<'a>(
             .as_deref()
             .map(cluster::reached)
             .unwrap_or_default(),
+        certificate: cluster::certificate(stores, &id.namespace, spec.tls.as_ref()),
         selector: names::edge_selector(&id.name),
         pods: living.len(),
         pending: living.iter().find_map(|pod| problem_of(pod)),

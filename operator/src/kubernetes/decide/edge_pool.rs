@@ -49,7 +49,7 @@ pub fn edge_pool(pool: &ValidPool, facts: &PoolFacts, around: &Surroundings) -> 
     });
     Objects {
         deployment,
-        service: service::service(&id, owner, &pool.service),
+        service: service::service(&id, owner, &pool.service, pool.tls_secret.is_some()),
         network_policy: guard::network_policy(&id, owner, around),
         disruption_budget: (!pool.suspend).then(|| guard::disruption_budget(&id, owner, *desired)),
         phase: PhantomData,
@@ -82,6 +82,7 @@ fn pod<'a>(id: &'a ResourceId, pool: &'a ValidPool, upstream: Option<IpAddr>, ap
         tolerations: Vec::new(),
         spread: over_zones_and_nodes(id),
         operators_annotations: &names::POD_ANNOTATIONS,
+        tls_secret: pool.tls_secret.as_ref(),
         template: &pool.template,
     }
 }

@@ -52,6 +52,8 @@ pub const CONTAINER: &str = "media-node";
 pub const RTMP_PORT: &str = "rtmp";
 /// Name of the HTTP delivery port, of the container and of the Service.
 pub const HTTP_PORT: &str = "http";
+/// Name of the port of the Service for HTTPS; the container's is the one for HTTP.
+pub const HTTPS_PORT: &str = "https";
 /// Name of the ops port, of the container alone.
 pub const OPS_PORT: &str = "ops";
 

@@ -42,7 +42,7 @@ pub fn origin(origin: &ValidOrigin, facts: &OriginFacts, around: &Surroundings) 
     };
     Objects {
         deployment: Some(deployment),
-        service: service::service(&id, owner, &origin.service),
+        service: service::service(&id, owner, &origin.service, origin.tls_secret.is_some()),
         network_policy: guard::network_policy(&id, owner, around),
         disruption_budget: None,
         phase: PhantomData,
@@ -60,6 +60,7 @@ fn pod<'a>(id: &'a ResourceId, origin: &'a ValidOrigin) -> pods::Pod<'a> {
         tolerations: lost_node(&origin.template.tolerations),
         spread: Vec::new(),
         operators_annotations: &[],
+        tls_secret: origin.tls_secret.as_ref(),
         template: &origin.template,
     }
 }

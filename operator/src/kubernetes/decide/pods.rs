@@ -16,6 +16,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::names::{self, CONTAINER, HTTP_PORT, OPS_PORT, RTMP_PORT};
 use super::resources::{self, Defaults};
 use super::{Surroundings, token};
+use crate::api::names::SecretName;
+use crate::api::tls;
 use crate::fleet::{ResourceId, ResourceKind};
 use crate::validate::ValidTemplate;
 
@@ -32,8 +34,11 @@ pub(super) const REVISIONS_KEPT: i32 = 2;
 /// Folder of the control token in the container.
 const TOKEN_FOLDER: &str = "/run/headwater/control";
 const TOKEN_VOLUME: &str = "control-token";
+/// Folder of the certificate in the container.
+const TLS_FOLDER: &str = "/run/headwater/tls";
+const TLS_VOLUME: &str = "tls";
 /// Owner and group may read: the group is the pod's own.
-const TOKEN_MODE: i32 = 0o440;
+const SECRET_MODE: i32 = 0o440;
 /// User and group of the media node, those of distroless images' `nonroot`.
 const USER: i64 = 65532;
 
@@ -55,6 +60,8 @@ pub(super) struct Pod<'a> {
     pub(super) spread: Vec<TopologySpreadConstraint>,
     /// Annotations that the operator sets on single pods: a template's value would stand in for them on all.
     pub(super) operators_annotations: &'static [&'static str],
+    /// Secret with the certificate of its delivery port.
+    pub(super) tls_secret: Option<&'a SecretName>,
     /// What the resource says.
     pub(super) template: &'a ValidTemplate,
 }
@@ -68,6 +75,7 @@ pub(super) fn template(pod: Pod<'_>, around: &Surroundings) -> PodTemplateSpec {
         tolerations,
         spread,
         operators_annotations,
+        tls_secret,
         template,
         ..
     } = pod;
@@ -84,7 +92,11 @@ pub(super) fn template(pod: Pod<'_>, around: &Surroundings) -> PodTemplateSpec {
         }),
         spec: Some(PodSpec {
             containers: vec![container],
-            volumes: Some(vec![token_volume(id)]),
+            volumes: Some(
+                std::iter::once(token_volume(id))
+                    .chain(tls_secret.map(tls_volume))
+                    .collect(),
+            ),
             image_pull_secrets: pull_secrets(around),
             security_context: Some(pod_security()),
             // A node speaks to nobody's API server, and finds nothing by its environment.
@@ -119,6 +131,16 @@ fn container(pod: &Pod<'_>, around: &Surroundings) -> Container {
         "--log-format=json".to_owned(),
     ];
     args.extend(pod.flags.iter().cloned());
+    let mut mounts = vec![mount(TOKEN_VOLUME, TOKEN_FOLDER)];
+    if pod.tls_secret.is_some() {
+        args.extend([
+            format!("--tls-cert={TLS_FOLDER}/{}", tls::CERTIFICATE),
+            format!("--tls-key={TLS_FOLDER}/{}", tls::KEY),
+            // The volume is empty until there is such a Secret.
+            "--tls-wait".to_owned(),
+        ]);
+        mounts.push(mount(TLS_VOLUME, TLS_FOLDER));
+    }
     Container {
         name: CONTAINER.to_owned(),
         image: Some(around.image.clone()),
@@ -126,12 +148,7 @@ fn container(pod: &Pod<'_>, around: &Surroundings) -> Container {
         args: Some(args),
         env: Some(vec![own_name()]),
         ports: Some(vec![port(RTMP_PORT, RTMP), port(HTTP_PORT, HTTP), port(OPS_PORT, OPS)]),
-        volume_mounts: Some(vec![VolumeMount {
-            name: TOKEN_VOLUME.to_owned(),
-            mount_path: TOKEN_FOLDER.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(mounts),
         // A draining edge leaves the Service at the next look.
         readiness_probe: Some(probe("/readyz", 2, 1, 2)),
         liveness_probe: Some(probe("/livez", 10, 3, 5)),
@@ -181,18 +198,38 @@ fn probe(path: &str, period_seconds: i32, failures: i32, timeout_seconds: i32) -
     }
 }
 
+fn mount(volume: &str, folder: &str) -> VolumeMount {
+    VolumeMount {
+        name: volume.to_owned(),
+        mount_path: folder.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }
+}
+
 fn token_volume(id: &ResourceId) -> Volume {
+    secret_volume(TOKEN_VOLUME, names::control_secret(id), &[token::KEY], None)
+}
+
+/// Optional: a pod that waited for its certificate would serve nobody.
+fn tls_volume(secret: &SecretName) -> Volume {
+    let entries = [tls::CERTIFICATE, tls::KEY];
+    secret_volume(TLS_VOLUME, secret.as_str().to_owned(), &entries, Some(true))
+}
+
+fn secret_volume(name: &str, secret: String, entries: &[&str], optional: Option<bool>) -> Volume {
+    let items = entries.iter().map(|entry| KeyToPath {
+        key: (*entry).to_owned(),
+        path: (*entry).to_owned(),
+        mode: None,
+    });
     Volume {
-        name: TOKEN_VOLUME.to_owned(),
+        name: name.to_owned(),
         secret: Some(SecretVolumeSource {
-            secret_name: Some(names::control_secret(id)),
-            default_mode: Some(TOKEN_MODE),
-            items: Some(vec![KeyToPath {
-                key: token::KEY.to_owned(),
-                path: token::KEY.to_owned(),
-                mode: None,
-            }]),
-            optional: None,
+            secret_name: Some(secret),
+            default_mode: Some(SECRET_MODE),
+            items: Some(items.collect()),
+            optional,
         }),
         ..Volume::default()
     }

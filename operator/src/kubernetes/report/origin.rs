@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Finding, Reached, Trouble, conditions, finding, host_of, unknown, whole_seconds};
+use super::{Certificate, Finding, Reached, Trouble, conditions, finding, host_of, unknown, whole_seconds};
 use crate::api::condition::{ConditionReason as Reason, ConditionType as Type};
 use crate::api::stream_origin::{StreamOriginStatus, StreamStatus};
 use crate::fleet::Addresses;
@@ -23,6 +23,8 @@ pub struct Facts<'a> {
     pub suspended: bool,
     /// Who may publish.
     pub security: Security,
+    /// What there is of its certificate.
+    pub certificate: Certificate,
     /// Where people reach it; empty while it has no address.
     pub addresses: Addresses,
     /// How they do.
@@ -99,7 +101,26 @@ fn ready(facts: &Facts<'_>) -> Finding {
     }
 }
 
+/// Who may publish; a certificate that should be there and is not takes the word first.
 fn secured(facts: &Facts<'_>) -> Finding {
+    let publishing = publishing(facts);
+    match (&facts.certificate, facts.certificate.fault()) {
+        (_, Some((reason, fault))) => {
+            let message = format!("{fault}; {}", publishing.message);
+            finding(Type::Secured, false, reason, message)
+        }
+        (Certificate::There(secret), None) => Finding {
+            message: format!(
+                "{}; viewers can come by HTTPS, with the certificate of Secret {secret}",
+                publishing.message
+            ),
+            ..publishing
+        },
+        (_, None) => publishing,
+    }
+}
+
+fn publishing(facts: &Facts<'_>) -> Finding {
     match &facts.security {
         Security::Open => finding(
             Type::Secured,

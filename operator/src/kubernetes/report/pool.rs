@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Finding, Reached, Trouble, conditions, finding, host_of, plural, unknown, whole_seconds};
+use super::{Certificate, Finding, Reached, Trouble, conditions, finding, host_of, plural, unknown, whole_seconds};
 use crate::api::condition::{ConditionReason as Reason, ConditionType as Type};
 use crate::api::edge_pool::{EdgePoolStatus, EdgeStatus};
 use crate::autoscaling::verdict::{self, Limit, Verdict};
@@ -34,6 +34,8 @@ pub struct Facts<'a> {
     pub addresses: Addresses,
     /// How they do.
     pub reached: Reached,
+    /// What there is of its certificate.
+    pub certificate: Certificate,
     /// Label selector of its pods.
     pub selector: String,
     /// Pods that are not being deleted.
@@ -62,6 +64,7 @@ pub fn status(facts: &Facts<'_>, before: Option<&EdgePoolStatus>, now: Timestamp
         scaling_active(facts, verdict.as_ref()),
         scaling_limited(facts, verdict.as_ref()),
         replicating(facts),
+        secured(facts),
         upstream_cycle(facts),
     ];
     let address = host_of(&facts.addresses.http);
@@ -83,10 +86,14 @@ pub fn status(facts: &Facts<'_>, before: Option<&EdgePoolStatus>, now: Timestamp
         desired_replicas: desired,
         selector: Some(facts.selector.clone()),
         play_url: address.as_ref().map(|_| {
-            let http = facts.addresses.http.trim_end_matches(":80");
+            let authority = facts.addresses.http.trim_end_matches(":80");
+            let scheme = match facts.certificate {
+                Certificate::There(_) => "https",
+                _ => "http",
+            };
             match facts.app {
-                Some(app) => format!("http://{http}/play/{app}/{{stream}}"),
-                None => format!("http://{http}/"),
+                Some(app) => format!("{scheme}://{authority}/play/{app}/{{stream}}"),
+                None => format!("{scheme}://{authority}/"),
             }
         }),
         address,
@@ -152,6 +159,22 @@ fn ready(facts: &Facts<'_>, verdict: Option<&Verdict>) -> Finding {
             Reason::Serving,
             format!("every edge that is wanted serves{}", facts.reached.note()),
         ),
+    }
+}
+
+fn secured(facts: &Facts<'_>) -> Finding {
+    let finding = |status, reason, message: String| finding(Type::Secured, status, reason, message);
+    match (&facts.certificate, facts.certificate.fault()) {
+        (_, Some((reason, fault))) => finding(false, reason, fault),
+        (Certificate::There(secret), None) => finding(
+            true,
+            Reason::CertificateThere,
+            format!("viewers can come by HTTPS, with the certificate of Secret {secret}"),
+        ),
+        (_, None) => {
+            let message = "viewers come by plain HTTP; set spec.tls.secretName for HTTPS";
+            finding(false, Reason::PlainHttp, message.into())
+        }
     }
 }
 

@@ -28,6 +28,35 @@ async fn a_keys_secret_that_is_missing_is_told_and_one_that_comes_is_seen_at_onc
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_certificate_that_comes_is_seen_at_once_and_its_key_is_not_kept() {
+    let api = both();
+    api.edit("EdgePool", "web", |pool| {
+        pool["spec"]["tls"] = json!({"secretName": "web-tls"})
+    });
+    let _operator = Running::start(&api);
+    reason(&api, WEB, "Secured", "CertificateMissing").await;
+    quiet(&api).await;
+    for (key, wanted) in [("", "CertificateIncomplete"), ("a2V5", "CertificateThere")] {
+        let made = tokio::time::Instant::now();
+        api.put(
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web-tls"}, "type": "kubernetes.io/tls",
+            "data": {"tls.crt": "Y2VydA==", "tls.key": key}}),
+        );
+        let message = reason(&api, WEB, "Secured", wanted).await;
+        assert!(message.contains("web-tls"), "{message}");
+        assert!(made.elapsed() <= Duration::from_secs(2), "{:?}", made.elapsed());
+    }
+    let url = until(&api, "the address is by HTTPS", || {
+        let pool = api.get("EdgePool", "web")?;
+        let url = pool["status"]["playUrl"].as_str()?.to_owned();
+        url.starts_with("https://").then_some(url)
+    });
+    assert!(!url.await.contains(":80"));
+    api.remove("Secret", "web-tls");
+    reason(&api, WEB, "Secured", "CertificateMissing").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_invalid_spec_is_told_once_and_what_runs_is_left_alone() {
     let api = both();
     let _operator = Running::start(&api);

@@ -109,6 +109,7 @@ impl Machine {
             app: upstream.app,
             rtmp: None,
             token_file: self.settings.token_file.clone(),
+            tls_folder: self.certificates.folder(pool),
             upstreams: vec![upstream.url],
         };
         let process = Process::start(spec.clone(), self.wake.clone());

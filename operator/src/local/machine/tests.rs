@@ -22,6 +22,7 @@ fn bench(attached: Vec<Attached>) -> Bench {
         program,
         token: ControlToken::new("t"),
         token_file: "/dev/null".into(),
+        secrets: folder.path().to_owned(),
         attached,
         reserved: Vec::new(),
     });

@@ -55,8 +55,8 @@ pub(super) enum Resource {
     Secret(ResourceKey, BTreeMap<String, PublishKey>),
 }
 
-const ORIGIN: &str = "StreamOrigin";
-const POOL: &str = "EdgePool";
+pub(super) const ORIGIN: &str = "StreamOrigin";
+pub(super) const POOL: &str = "EdgePool";
 pub(super) const SECRET: &str = "Secret";
 const KINDS: [(&str, &str); 3] = [(ORIGIN, API_VERSION), (POOL, API_VERSION), (SECRET, "v1")];
 

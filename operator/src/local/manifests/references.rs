@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_contract::PublishKey;
 
 use super::Manifests;
-use super::document::{Document, Resource};
+use super::document::{Document, ORIGIN, POOL, Resource};
 use super::error::ManifestError;
 use crate::api::edge_pool::UpstreamKind;
-use crate::api::names::{ResourceKey, StreamName};
+use crate::api::names::{ResourceKey, SecretName, StreamName};
+use crate::api::tls;
 use crate::platform::EVERY_STREAM;
 use crate::validate::{Upstream, ValidOrigin, schema};
 
@@ -40,6 +41,13 @@ pub(super) fn gather(documents: Vec<Document>) -> Manifests {
         .flat_map(|origin| doubtful_keys(origin, &manifests))
         .collect();
     manifests.warnings.extend(doubts);
+    let of_origins = manifests.origins.iter().map(|it| (ORIGIN, &it.key, &it.tls_secret));
+    let of_pools = manifests.pools.iter().map(|it| (POOL, &it.key, &it.tls_secret));
+    let missing: Vec<String> = of_origins
+        .chain(of_pools)
+        .filter_map(|(kind, key, secret)| missing_certificate(kind, key, secret.as_ref()?, &manifests))
+        .collect();
+    manifests.warnings.extend(missing);
     manifests
 }
 
@@ -151,6 +159,19 @@ fn doubtful_keys(origin: &ValidOrigin, manifests: &Manifests) -> Vec<String> {
         )
     });
     names.chain(ends).chain(long).collect()
+}
+
+fn missing_certificate(kind: &str, key: &ResourceKey, secret: &SecretName, manifests: &Manifests) -> Option<String> {
+    if manifests.certificate(&key.namespace, secret).is_some() {
+        return None;
+    }
+    Some(format!(
+        "{kind} {key}: spec.tls.secretName: there is no Secret {}/{secret} with {} and {} in the manifests, so viewers come by plain \
+         HTTP alone",
+        key.namespace,
+        tls::CERTIFICATE,
+        tls::KEY
+    ))
 }
 
 fn pools(documents: &[Document]) -> impl Iterator<Item = (&Document, &ResourceKey, &Upstream)> {

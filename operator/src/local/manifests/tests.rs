@@ -195,7 +195,7 @@ fn errors_of_all_documents_are_told_in_the_order_of_lines() {
             "m.yaml:12 (document 2): EdgePool default/web: spec.replicas: 0 is out of range; allowed are 1 to 1000",
             "m.yaml:13 (document 2): EdgePool default/web: spec.drainTimeoutSeconds: is a string; it must be an integer",
             "m.yaml:20 (document 3): EdgePool default/b: spec.upstream.name: there is no EdgePool default/webb in the manifests; did you mean `web`?",
-            "m.yaml:21 (document 3): unknown field `oops` in spec of EdgePool default/b; known are autoscaling, drainTimeoutSeconds, replicas, replication, service, suspend, template, upstream",
+            "m.yaml:21 (document 3): unknown field `oops` in spec of EdgePool default/b; known are autoscaling, drainTimeoutSeconds, replicas, replication, service, suspend, template, tls, upstream",
         ]
     );
 }
@@ -279,6 +279,47 @@ fn secrets_are_read_from_both_fields_and_never_shown() {
     assert_eq!(keys, [("*", "s3cret3"), ("a", "s3cret"), ("b", "s3cret2")]);
     assert!(!format!("{manifests:?}").contains("s3cret"));
     assert_eq!(manifests.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn a_certificate_is_taken_from_its_secret_and_a_missing_one_is_told() {
+    let web = pool("web", &format!("{UPSTREAM}  tls: {{secretName: web-tls}}\n"));
+    let secret = |entries: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: web-tls}}\ntype: kubernetes.io/tls\nstringData: {{{entries}}}\n"
+        )
+    };
+    let whole = read(&file(&format!(
+        "{ORIGIN}{web}{}",
+        secret("tls.crt: chain, tls.key: hunter2")
+    )))
+    .unwrap();
+    assert_eq!(whole.warnings, Vec::<String>::new());
+    let named = whole.pools[0].tls_secret.as_ref().unwrap();
+    let certificate = whole.certificate("default", named).unwrap();
+    assert_eq!(
+        (certificate.chain.as_str(), certificate.key.as_str()),
+        ("chain", "hunter2")
+    );
+    assert!(!format!("{whole:?}").contains("hunter2"));
+    for rest in [String::new(), secret("tls.crt: chain")] {
+        let lacking = read(&file(&format!("{ORIGIN}{web}{rest}"))).unwrap();
+        assert_eq!(
+            lacking.warnings,
+            [
+                "EdgePool default/web: spec.tls.secretName: there is no Secret default/web-tls with tls.crt and tls.key in the manifests, so viewers \
+              come by plain HTTP alone"
+            ]
+        );
+    }
+    let unknown = ORIGIN.replace("spec: {}", "spec: {tls: {secretNam: a}}");
+    let errors = errors(&unknown);
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.contains("secretNam") && error.contains("secretName")),
+        "{errors:?}"
+    );
 }
 
 #[test]

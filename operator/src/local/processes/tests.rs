@@ -28,6 +28,7 @@ impl Script {
             app: "live".into(),
             rtmp: None,
             token_file: "/dev/null".into(),
+            tls_folder: "/dev/null".into(),
             upstreams: vec!["rtmp://127.0.0.1:1/live".into()],
         }
     }
@@ -134,10 +135,10 @@ async fn a_program_that_is_not_there_is_told_and_tried_again() {
 fn a_token_file_is_for_its_owner_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
-    write_token(&path, "secret").unwrap();
+    write_secret(&path, "secret").unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(
-        write_token(&path, "other").is_err(),
+        write_secret(&path, "other").is_err(),
         "an existing file is not taken over"
     );
 }

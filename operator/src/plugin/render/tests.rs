@@ -120,6 +120,29 @@ fn urls_are_for_people_unless_all_are_asked_for() {
 }
 
 #[test]
+fn a_pool_with_a_certificate_has_addresses_by_tls() {
+    let mut seen = seen();
+    let url = "https://192.0.2.8/play/live/{stream}";
+    for pool in &mut seen.pools {
+        pool.status.get_or_insert_default().play_url = Some(url.to_owned());
+    }
+    let addresses = urls::addresses(&tree(&seen));
+    let played = addresses.iter().filter(|address| address.purpose != "publish");
+    for address in played {
+        let scheme = match address.purpose {
+            "websocket" => "wss://",
+            "rtmp" => "rtmp://",
+            _ => "https://",
+        };
+        assert!(
+            address.url.starts_with(&format!("{scheme}192.0.2.8/")),
+            "{}",
+            address.url
+        );
+    }
+}
+
+#[test]
 fn top_puts_the_busiest_first() {
     let text = top::lines(&tree(&seen()), Wish::default(), now(), usize::MAX).join("\n") + "\n";
     assert_eq!(text, include_str!("golden/top.txt"), "\n{text}");

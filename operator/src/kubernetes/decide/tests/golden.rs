@@ -213,6 +213,16 @@ fn an_autoscaled_pool_with_edges_that_drain() {
 }
 
 #[test]
+fn an_origin_with_a_certificate() {
+    golden_origin("origin-tls", "  tls: {secretName: main-tls}\n");
+}
+
+#[test]
+fn a_pool_with_a_certificate() {
+    golden_pool("pool-tls", "  tls: {secretName: web-tls}\n", &two_edges());
+}
+
+#[test]
 fn a_difference_shows_what_went_and_what_came() {
     assert_eq!(difference("a\nb\nc", "a\nx\nc\nd"), "   2 - b\n   2 + x\n   4 + d");
     assert_eq!(difference("a", "a"), "");

@@ -65,6 +65,33 @@ fn scaling_and_replication_change_nothing_of_the_pods() {
     }
 }
 
+/// Pods that waited for a Secret, or died without it, would serve nobody.
+#[test]
+fn a_certificate_is_waited_for_by_the_node_and_not_by_the_pod() {
+    let tls = "  tls: {secretName: some-tls}\n";
+    for objects in [origin_of(tls), pool_of(tls, &two_edges())] {
+        let volumes = pod(&objects).volumes.as_ref().unwrap();
+        let secret = volumes[1].secret.as_ref().unwrap();
+        assert_eq!(secret.secret_name.as_deref(), Some("some-tls"));
+        assert_eq!(secret.optional, Some(true));
+        assert_eq!(volumes[0].secret.as_ref().unwrap().optional, None);
+        let mounts = pod(&objects).containers[0].volume_mounts.as_ref().unwrap();
+        let mount = mounts.iter().find(|mount| mount.name == volumes[1].name).unwrap();
+        assert_eq!(mount.read_only, Some(true));
+        for flag in [
+            "--tls-cert=/run/headwater/tls/tls.crt",
+            "--tls-key=/run/headwater/tls/tls.key",
+            "--tls-wait",
+        ] {
+            assert!(args(&objects).contains(&flag.to_owned()), "{flag}");
+        }
+        let ports = objects.service.spec.as_ref().unwrap().ports.as_ref().unwrap();
+        let port = |name: &str| ports.iter().find(|port| port.name.as_deref() == Some(name)).unwrap();
+        assert_eq!(port("https").port, 443);
+        assert_eq!(port("https").target_port, port("http").target_port);
+    }
+}
+
 #[test]
 fn the_ops_port_is_on_no_service() {
     each(|objects| {

@@ -42,6 +42,7 @@ fn every_reason_says_what_is_wrong_and_what_to_do() {
         streams: vec![StreamEntry::default()],
         ..OriginEntry::default()
     };
+    let keyed = || with(facts(&up), |facts| facts.security = Security::Keys("keys".into()));
     check! {
         facts(&up) => Type::Ready, "True", Serving, "takes publishers";
         with(facts(&up), |facts| facts.reached = Reached::Waiting) => Type::Ready, "True", Serving, "load balancer has no address yet";
@@ -56,6 +57,10 @@ fn every_reason_says_what_is_wrong_and_what_to_do() {
         facts(&up) => Type::Secured, "False", AnyoneMayPublish, "set spec.publish.keysSecret";
         with(facts(&up), |facts| facts.security = Security::Keys("keys".into())) => Type::Secured, "True", KeysRequired, "a key of Secret keys";
         with(facts(&up), |facts| facts.security = Security::Missing("keys".into())) => Type::Secured, "True", KeysSecretMissing, "every publisher is refused; make it";
+        with(keyed(), |facts| facts.certificate = Certificate::There("tls".into())) => Type::Secured, "True", KeysRequired, "by HTTPS, with the certificate of Secret tls";
+        with(facts(&up), |facts| facts.certificate = Certificate::There("tls".into())) => Type::Secured, "False", AnyoneMayPublish, "set spec.publish.keysSecret";
+        with(keyed(), |facts| facts.certificate = Certificate::Missing("tls".into())) => Type::Secured, "False", CertificateMissing, "kubectl create secret tls tls";
+        with(keyed(), |facts| facts.certificate = Certificate::Incomplete("tls".into())) => Type::Secured, "False", CertificateIncomplete, "publishers need a key";
     }
 }
 

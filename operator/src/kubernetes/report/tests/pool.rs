@@ -94,6 +94,10 @@ fn whether_it_is_ready_is_said_with_what_to_do() {
         with(facts(&all, &well), |facts| facts.suspended = true) => Type::Ready, "False", Suspended, "stopped by spec.suspend";
         with(facts(&all, &well), |facts| facts.trouble = Some(invalid())) => Type::Ready, "False", InvalidSpec, "what ran before goes on unchanged";
         with(facts(&all, &well), |facts| facts.trouble = Some(refused())) => Type::Ready, "False", ApplyFailed, "exceeded quota; it is tried again";
+        facts(&all, &well) => Type::Secured, "False", PlainHttp, "set spec.tls.secretName";
+        with(facts(&all, &well), |facts| facts.certificate = Certificate::There("tls".into())) => Type::Secured, "True", CertificateThere, "by HTTPS";
+        with(facts(&all, &well), |facts| facts.certificate = Certificate::Missing("tls".into())) => Type::Secured, "False", CertificateMissing, "make it";
+        with(facts(&all, &well), |facts| facts.certificate = Certificate::Incomplete("tls".into())) => Type::Secured, "False", CertificateIncomplete, "tls.crt or tls.key";
         facts(&all, &circle) => Type::UpstreamCycle, "True", UpstreamCycle, "lead back to it";
         facts(&all, &well) => Type::UpstreamCycle, "False", UpstreamFound, "does not lead back";
     }
