@@ -207,6 +207,10 @@ impl Player {
                 return;
             };
             let complete = !segment.uri.is_empty();
+            if segment.gap {
+                self.gap(segment);
+                continue;
+            }
             let Some(piece) = self.piece(segment) else {
                 if !complete {
                     return;

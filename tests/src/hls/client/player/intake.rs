@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::{Fetched, Piece, Player};
 use crate::hls::fragments::{self, Init, Said};
+use crate::hls::playlist::{Edge, Segment};
 use crate::hls::rule::Finding;
 use crate::hls::validator::resolve;
 
@@ -70,6 +71,26 @@ impl Player {
         if buffer.playing() {
             late.into_iter().for_each(|late| record.delivery.add(late));
         }
+        if let Some(stall) = stalled {
+            record.stalled(&self.path, stall);
+        }
+    }
+
+    /// A segment that is told to be missing: it is played as nothing.
+    pub(super) fn gap(&mut self, segment: &Segment) {
+        let at = self.fetcher.now();
+        self.next = Edge {
+            msn: segment.number + 1,
+            part: 0,
+        };
+        self.track.skip();
+        self.segment = None;
+        let mut record = self.shared.lock();
+        record.gaps += 1;
+        let stalled = record
+            .buffers
+            .get_mut(&self.path)
+            .and_then(|buffer| buffer.arrive(at, segment.length(), segment.date));
         if let Some(stall) = stalled {
             record.stalled(&self.path, stall);
         }
