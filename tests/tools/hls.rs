@@ -384,9 +384,7 @@ async fn the_load_tool_reports_a_server_that_has_not_all_parts() {
         ..load::Options::new(url, 3, Duration::from_secs(3))
     };
     let report = load::run(options).await.unwrap();
-    assert!(
-        report.cut > 0 && report.starved > 0 && report.reconnects > 0,
-        "{report}"
-    );
+    assert!(report.cut > 0 && report.reconnects > 0, "{report}");
+    assert!(report.gaps.missing_pictures > 0, "{report}");
     assert!(report.errors.keys().any(|error| error.contains("404")), "{report}");
 }

@@ -82,6 +82,24 @@ async fn a_newcomer_gets_the_group_of_pictures_and_what_follows() {
     assert_eq!(rig.delivery.meters.sent_bytes(Protocol::Flv), 16);
 }
 
+/// TLS holds what its socket does not take at once, and sends it when it is flushed or written to again: without the flush, the end
+/// of a message would wait for the next one.
+#[tokio::test]
+async fn what_a_connection_holds_back_is_sent_without_more_behind_it() {
+    let mut rig = Rig::new(FeedLimits::default());
+    rig.config("a");
+    rig.key("1");
+    let (ours, mut viewer) = tokio::io::duplex(4096);
+    let joined = Viewer::join(&rig.delivery, &rig.stream(), Protocol::Flv);
+    let io = tokio::io::BufStream::new(ours);
+    let task = tokio::spawn(async move { run(io, joined, &mut Words, Opening::default(), None).await });
+    assert_eq!(read_until(&mut viewer, "K(1)").await, "I(a)K(1)");
+    viewer.write_all(b"?").await.unwrap();
+    assert_eq!(read_until(&mut viewer, "!").await, "!");
+    drop(viewer);
+    assert_eq!(task.await.unwrap(), Parting::Left);
+}
+
 #[tokio::test]
 async fn a_slow_reader_goes_on_at_a_key_frame_and_what_it_missed_is_counted() {
     let mut rig = Rig::new(FeedLimits {

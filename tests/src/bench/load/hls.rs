@@ -5,7 +5,7 @@
 //! Playlists are asked for as delta updates and uncompressed; the rules are the tests' affair, not the load's.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,7 +15,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection::{PATIENCE, read_once};
-use super::tally::Tally;
 use super::viewer::{Outcome, Viewer};
 use crate::hls::playlist::{Playlist, parse};
 use crate::hls::validator::resolve;
@@ -31,8 +30,7 @@ struct Shared<'a> {
     peer: SocketAddr,
     authority: &'a str,
     head_limit: usize,
-    tally: Mutex<&'a mut Tally>,
-    requests: AtomicU64,
+    outcome: Mutex<&'a mut Outcome>,
     viewer: &'a Viewer,
 }
 
@@ -42,13 +40,10 @@ pub(super) async fn watch(viewer: &Viewer, outcome: &mut Outcome) -> Result<()> 
         peer: viewer.peer,
         authority: &viewer.address.authority,
         head_limit: if viewer.probe { PROBE_HEAD } else { PLAIN_HEAD },
-        tally: Mutex::new(&mut outcome.tally),
-        requests: AtomicU64::new(0),
+        outcome: Mutex::new(outcome),
         viewer,
     };
-    let watched = renditions(&shared, &viewer.address.path).await;
-    outcome.requests += shared.requests.load(Ordering::Relaxed);
-    watched
+    renditions(&shared, &viewer.address.path).await
 }
 
 async fn renditions(shared: &Shared<'_>, path: &str) -> Result<()> {
@@ -78,7 +73,7 @@ impl Connection {
         target: &str,
         body: &mut (dyn FnMut(&[u8]) -> Result<(), Error> + Send),
     ) -> Result<()> {
-        shared.requests.fetch_add(1, Ordering::Relaxed);
+        shared.with(|outcome| outcome.requests += 1);
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: {}\r\nUser-Agent: headwater-bench\r\n\r\n",
             shared.authority
@@ -144,11 +139,11 @@ impl Shared<'_> {
     fn count(&self, bytes: usize) {
         let counters = &self.viewer.counters;
         counters.wire_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.with(|tally| tally.wire_bytes += bytes as u64);
+        self.with(|outcome| outcome.tally.wire_bytes += bytes as u64);
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Tally) -> T) -> T {
-        act(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, act: impl FnOnce(&mut Outcome) -> T) -> T {
+        act(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -220,10 +215,10 @@ impl<'a, 'b> Rendition<'a, 'b> {
             reader,
             ..
         } = self;
-        let playing = shared.with(|tally| tally.playing);
-        let mut walk = |data: &[u8]| shared.with(|tally| reader.feed(data, tally));
+        let playing = shared.with(|outcome| outcome.tally.playing);
+        let mut walk = |data: &[u8]| shared.with(|outcome| reader.feed(data, &mut outcome.tally));
         media.get(shared, &resolve(path, uri), &mut walk).await?;
-        if !playing && shared.with(|tally| tally.playing) {
+        if !playing && shared.with(|outcome| outcome.tally.playing) {
             shared.viewer.counters.playing.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())

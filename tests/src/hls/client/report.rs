@@ -44,6 +44,7 @@ pub(super) struct Record {
     pub(super) parts: u64,
     pub(super) segments: u64,
     pub(super) resyncs: u64,
+    pub(super) gaps: u64,
     pub(super) begun: Option<Duration>,
     stalls: Vec<Stall>,
     failures: Vec<Failure>,
@@ -68,6 +69,7 @@ impl Record {
             parts: 0,
             segments: 0,
             resyncs: 0,
+            gaps: 0,
             begun: None,
             stalls: Vec::new(),
             failures: Vec::new(),
@@ -153,6 +155,7 @@ impl Record {
             failures: self.failures.clone(),
             stalls,
             resyncs: self.resyncs,
+            gaps: self.gaps,
             begun: self.begun,
             latency: self.latency.quantiles(),
             delivery: self.delivery.quantiles(),
@@ -193,6 +196,8 @@ pub struct Report {
     pub stalls: Vec<Stall>,
     /// Times that it began anew, since what came next was no longer listed.
     pub resyncs: u64,
+    /// Segments that were listed as EXT-X-GAP, and played as nothing.
+    pub gaps: u64,
     /// From its start until the first rendition played.
     pub begun: Option<Duration>,
     /// Age of what is played, at each arrival, milliseconds.
@@ -214,10 +219,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Fails unless every request was answered with 200, nothing stalled, no rule was broken and no bytes differed.
+    /// Fails unless every request was answered with 200, nothing stalled or was missing, no rule was broken and no bytes differed.
     pub fn clean(&self) -> Result<()> {
         let failed = self.errors + self.statuses.values().sum::<u64>();
-        let faults = failed + self.resyncs + (self.stalls.len() + self.faults.len() + self.differences.len()) as u64;
+        let faults =
+            failed + self.resyncs + self.gaps + (self.stalls.len() + self.faults.len() + self.differences.len()) as u64;
         ensure!(faults == 0, "{self}");
         ensure!(self.parts + self.segments > 0, "nothing was played: {self}");
         Ok(())
@@ -260,8 +266,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  statuses {:?}, {} errors, {} resyncs, ended: {}",
-            self.statuses, self.errors, self.resyncs, self.ended
+            "  statuses {:?}, {} errors, {} resyncs, {} gaps, ended: {}",
+            self.statuses, self.errors, self.resyncs, self.gaps, self.ended
         )?;
         for Failure { at, url, status, why } in self.failures.iter().take(SHOWN) {
             writeln!(f, "  failure at {:.3} s: {url}: {status:?} {why}", at.as_secs_f64())?;

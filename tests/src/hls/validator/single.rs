@@ -20,7 +20,13 @@ pub(super) fn version(raw: &Media) -> Vec<Finding> {
     let lines = [raw.lines.version, raw.lines.skip];
     // A playlist that offers delta updates may have the version of these.
     let offers = raw.control.as_ref().is_some_and(|control| control.skip_until.is_some());
-    let most = if offers { needed.max(9) } else { needed.max(6) };
+    // EXT-X-GAP came with version 8.
+    let gap = raw.all().any(|segment| segment.gap);
+    let most = needed.max(match () {
+        () if offers => 9,
+        () if gap => 8,
+        () => 6,
+    });
     let why = |text: &str, limit: u64| format!("version {} where {text} {limit} is needed", raw.version);
     if raw.version < needed {
         vec![Finding::new(Rule::VersionEnough, why("at least", needed), &lines)]

@@ -618,6 +618,11 @@ fn rules_of_what_never_changes_can_be_broken() {
         },
         limits(),
     );
+}
+
+#[test]
+fn rules_of_the_window_can_be_broken() {
+    let limits = Limits::default;
     let disc = edited(9, "#EXT-X-DISCONTINUITY-SEQUENCE:0", "#EXT-X-DISCONTINUITY-SEQUENCE:1");
     broken(
         Rule::DiscontinuitySequence,
@@ -759,7 +764,13 @@ fn rules_of_answers_can_be_broken() {
         &one(3, "SKIPPED-SEGMENTS=8", "SKIPPED-SEGMENTS=7"),
         limits(),
     );
-    let early = with(&|step| step.text = model.playlist("video", START, true));
+}
+
+#[test]
+fn an_answer_that_comes_too_soon_is_found() {
+    let (model, limits) = (Model::default(), Limits::default);
+    let mut early = history(&model);
+    early[3].text = model.playlist("video", START, true);
     broken(
         Rule::BlockedAnswer,
         &["_HLS_part=2", "came with 1795000024.2"],
@@ -788,7 +799,7 @@ fn rules_of_answers_can_be_broken() {
 }
 
 #[test]
-fn rules_of_hints_and_reports_can_be_broken() {
+fn rules_of_hints_can_be_broken() {
     let (model, limits) = (Model::default(), Limits::default);
     let hint = |part: u64| format!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"video-1795000024.{part}.m4s\"\n");
     broken(Rule::Hint, &["no hint"], &one(3, &hint(3), ""), limits());
@@ -826,6 +837,11 @@ fn rules_of_hints_and_reports_can_be_broken() {
         &more,
         limits(),
     );
+}
+
+#[test]
+fn rules_of_reports_can_be_broken() {
+    let (model, limits) = (Model::default(), Limits::default);
     let report = |msn: u64, part: u64| format!("URI=\"audio.m3u8\",LAST-MSN=17950000{msn},LAST-PART={part}\n");
     let told = |to: &str| {
         let mut steps = history(&model);
