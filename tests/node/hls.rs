@@ -9,6 +9,7 @@ use e2e::harness::media::Ffmpeg;
 use e2e::harness::process::Signal;
 use e2e::harness::proxy::{Proxy, Weather};
 use e2e::harness::{Node, fixture, http, wait_until};
+use e2e::hls::client::{self, Options};
 use e2e::wire::flv;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
@@ -349,4 +350,62 @@ async fn a_publisher_that_returns_goes_on_with_a_discontinuity_and_a_restarted_o
         assert_eq!(answer.status, 200, "{name} was there a moment ago");
     }
     assert!(names(&before).iter().all(|name| !names(&after).contains(name)));
+}
+
+/// Plays the sample for `time` from an origin, two edges that come at different times, and one behind another.
+async fn each_request_elsewhere(time: Duration) {
+    let origin = Node::origin().await.unwrap();
+    let (first, second) = (Node::edge(&origin).await.unwrap(), Node::edge(&origin).await.unwrap());
+    let leaf = Node::edge(&first).await.unwrap();
+    let _publication = publish_sample(&origin, "show").await;
+    first
+        .pull_knowing(origin.rtmp, Some(origin.http), &["show"])
+        .await
+        .unwrap();
+    first.playable("show", SOON).await.unwrap();
+    let warm = client::start(Options::new([first.http_url("")], "live/show"));
+    warm.playing().await.unwrap();
+    second
+        .pull_knowing(origin.rtmp, Some(origin.http), &["show"])
+        .await
+        .unwrap();
+    leaf.pull_knowing(first.rtmp, Some(first.http), &["show"])
+        .await
+        .unwrap();
+    for node in [&second, &leaf] {
+        node.playable("show", SOON).await.unwrap();
+    }
+    let bases = [&first, &second, &leaf].map(|node| node.http_url(""));
+    let playing = client::start(Options {
+        audit: true,
+        ..Options::new(bases.clone(), "live/show")
+    });
+    playing.playing().await.unwrap();
+    playing.watch(time).await;
+    // It begins three target durations behind the end: there must be as much.
+    let plain = client::start(Options {
+        mode: client::Mode::Plain,
+        ..Options::new(bases, "live/show")
+    });
+    plain.watch(time / 2).await;
+    for (what, client) in [
+        ("one edge", warm),
+        ("each request to another", playing),
+        ("the same, plain", plain),
+    ] {
+        let report = client.stop().await.unwrap();
+        println!("{what}: {report}");
+        report.clean().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_whose_every_request_goes_to_another_edge_sees_one_stream() {
+    each_request_elsewhere(Duration::from_secs(20)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "five minutes"]
+async fn a_player_whose_every_request_goes_to_another_edge_sees_one_stream_for_five_minutes() {
+    each_request_elsewhere(Duration::from_secs(300)).await;
 }

@@ -278,7 +278,16 @@ impl State {
         self.clock.as_ref().map_or(unit.dts, |clock| clock.media_time_ms) != begun
     }
 
+    /// The origin's count of units where our own is `units`: a node counts from where it came.
+    fn counted(&self, units: u64) -> u64 {
+        match self.clocking {
+            Clocking::Upstream { theirs, ours } => (theirs + units).saturating_sub(ours),
+            Clocking::Undecided | Clocking::Own(_) => units,
+        }
+    }
+
     fn start(&self, seq: u64, units: u64) -> Arc<Start> {
+        let units = self.counted(units);
         let clock = self.clock.as_ref().map(|clock| {
             Arc::new(Clock {
                 units,
@@ -294,16 +303,19 @@ impl State {
     }
 }
 
-/// Most by which a date may be off the wall clock before it jumps, and by how much it comes nearer with each segment.
+/// Most by which a date may be off the wall clock before it jumps.
 const DATE_OFF_MS: i64 = 2_000;
+/// By how much it may be off without a change, and by how much it comes nearer with each segment then: clocks drift.
+const DATE_NEAR_MS: i64 = 100;
 const DATE_STEP_MS: i64 = 5;
 
-/// The date of a segment that begins at `dts`: where the one before puts it by the media, and a little nearer to the wall clock.
+/// The date of a segment that begins at `dts`: where the one before puts it by the media, and a little nearer to the wall clock where that is off.
 fn program_date(before: Option<&Clock>, dts: i64, wall_ms: u64) -> u64 {
     let Some(before) = before else { return wall_ms };
     let expected = (before.program_ms as i64).saturating_add(dts - before.media_time_ms);
     match (wall_ms as i64).saturating_sub(expected) {
         off if off.abs() > DATE_OFF_MS => wall_ms,
+        off if off.abs() <= DATE_NEAR_MS => expected.max(0) as u64,
         off => (expected + off.clamp(-DATE_STEP_MS, DATE_STEP_MS)).max(0) as u64,
     }
 }

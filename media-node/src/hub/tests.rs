@@ -360,6 +360,20 @@ async fn a_demand_is_answered_by_whoever_pulls() {
     drop(served.await);
 }
 
+/// An edge behind an edge was told a count of its own, took the origin's next one for a loss, and numbered its fragments anew.
+#[tokio::test]
+async fn a_newcomer_is_told_the_origins_count_wherever_it_comes() {
+    let hub = hub();
+    let publisher = publish(&hub);
+    publisher.clock(clock(7, 500));
+    publisher.send(video(UnitKind::Config, 0), Some(config("avc1.42c01e")));
+    send_gop(&publisher, 0, 25);
+    send_gop(&publisher, 1_000, 5);
+    let items = read(&mut publisher.stream().subscribe()).await;
+    let start = items[0].start.as_ref().expect("the first item is a start");
+    assert_eq!(start.clock.as_ref().unwrap().units, 525);
+}
+
 fn clock(epoch: u64, units: u64) -> Clock {
     Clock {
         version: 1,

@@ -80,7 +80,7 @@ fn usual(measured: u64) -> u64 {
 
 /// The playlist of these variants, the best one first: all with the audio of the first one that has any.
 pub fn render(variants: &[Variant], plain: bool) -> String {
-    let version = if plain { 8 } else { 9 };
+    let version = if plain { 6 } else { 9 };
     let mut text = format!("#EXTM3U\n#EXT-X-VERSION:{version}\n");
     if variants.iter().all(|variant| variant.independent) {
         text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
@@ -92,7 +92,7 @@ pub fn render(variants: &[Variant], plain: bool) -> String {
     if let Some((variant, audio)) = voice.filter(|_| pictured) {
         let _ = writeln!(
             text,
-            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"{}{}\"",
+            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",LANGUAGE=\"und\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"{}{}\"",
             audio.channels,
             variant.folder,
             playlist_name(Rendition::Audio, plain)
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(
             text,
             "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n\
-             #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\",URI=\"show_720/audio.m3u8\"\n\
+             #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",LANGUAGE=\"und\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\",URI=\"show_720/audio.m3u8\"\n\
              #EXT-X-STREAM-INF:BANDWIDTH=720000,AVERAGE-BANDWIDTH=648000,CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=1280x720,\
              FRAME-RATE=29.970,AUDIO=\"audio\"\nshow_720/video.m3u8\n"
         );

@@ -53,7 +53,7 @@ pub fn render(window: &Window, rendition: Rendition, form: Form) -> String {
         Form::Low | Form::Delta => window.shown().collect(),
     };
     let skipped = match form {
-        Form::Delta => skippable(&shown, target),
+        Form::Delta => first_within(&shown, rendition, target, SKIP_TARGETS),
         Form::Low | Form::Plain => 0,
     };
     let mut text = String::with_capacity(512 + 320 * (shown.len() - skipped));
@@ -63,7 +63,8 @@ pub fn render(window: &Window, rendition: Rendition, form: Form) -> String {
     }
     let parts_from = match form {
         Form::Plain => shown.len(),
-        Form::Low | Form::Delta => first_with_parts(&shown, target),
+        // RFC 8216bis §6.2.2
+        Form::Low | Form::Delta => first_within(&shown, rendition, target, PART_TARGETS),
     };
     for (index, segment) in shown.iter().enumerate().skip(skipped) {
         let before = index.checked_sub(1).map(|before| shown[before]);
@@ -79,7 +80,12 @@ pub fn render(window: &Window, rendition: Rendition, form: Form) -> String {
 
 fn header(text: &mut String, window: &Window, rendition: Rendition, form: Form, shown: &[&Segment]) {
     let target = target_seconds(window);
-    let version = if form == Form::Plain { 8 } else { 9 }; // EXT-X-GAP, EXT-X-SKIP
+    // RFC 8216bis §8: EXT-X-SKIP, EXT-X-GAP, EXT-X-MAP.
+    let version = match form {
+        Form::Low | Form::Delta => 9,
+        Form::Plain if shown.iter().any(|segment| segment.track(rendition).is_none()) => 8,
+        Form::Plain => 6,
+    };
     let _ = writeln!(
         text,
         "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target}"
@@ -114,6 +120,10 @@ fn header(text: &mut String, window: &Window, rendition: Rendition, form: Form, 
 
 /// Segments older than this many target durations from the end are left out of delta updates (§4.4.3.8: at least six).
 const SKIP_TARGETS: u64 = 6;
+/// Parts are listed of segments that are at most this many target durations from the end.
+const PART_TARGETS: u64 = 3;
+/// Durations are written to this part of a second.
+const UNITS: u64 = 100_000;
 
 /// Its discontinuity sequence number: it must not go back when the origin has been started anew, with nothing stored.
 pub fn discontinuity(segment: &Segment) -> u64 {
@@ -135,25 +145,15 @@ fn part_target_ms(window: &Window, shown: &[&Segment]) -> u64 {
     (longest.unwrap_or(announced) + u64::from(PART_SLACK_MS)).next_multiple_of(10)
 }
 
-/// How many of the oldest segments a delta update leaves out.
-fn skippable(shown: &[&Segment], target: u64) -> usize {
-    let mut left = target * 1_000 * SKIP_TARGETS;
-    let mut kept = 0;
-    for segment in shown.iter().rev() {
-        kept += 1;
-        match left.checked_sub(segment.duration_ms) {
-            Some(rest) => left = rest,
-            None => break,
-        }
-    }
-    shown.len() - kept
-}
-
-/// The first segment whose parts are listed: those within three target durations of the end (§6.2.2).
-fn first_with_parts(shown: &[&Segment], target: u64) -> usize {
-    let mut left = target * 3_000;
+/// The first segment that is at most `targets` target durations from the end of the playlist, as its own durations say it.
+fn first_within(shown: &[&Segment], rendition: Rendition, target: u64, targets: u64) -> usize {
+    let mut left = target * targets * UNITS;
     for (index, segment) in shown.iter().enumerate().rev() {
-        match left.checked_sub(segment.duration_ms) {
+        let duration = match segment.track(rendition) {
+            Some(track) => units(track.ticks(), track.timescale),
+            None => segment.duration_ms * UNITS / 1_000,
+        };
+        match left.checked_sub(duration) {
             Some(rest) => left = rest,
             None => return index,
         }
@@ -243,11 +243,16 @@ fn seconds(ms: u64) -> String {
     format!("{}.{:03}", ms / 1_000, ms % 1_000)
 }
 
-/// Ticks as decimal seconds, rounded to the nearest 10 microseconds.
+/// Ticks as decimal seconds.
 fn exact(ticks: u64, timescale: u32) -> String {
+    let units = units(ticks, timescale);
+    format!("{}.{:05}", units / UNITS, units % UNITS)
+}
+
+/// Ticks in [`UNITS`], rounded to the nearest.
+fn units(ticks: u64, timescale: u32) -> u64 {
     let scale = u64::from(timescale.max(1));
-    let hundred_thousandths = (ticks * 100_000 + scale / 2) / scale;
-    format!("{}.{:05}", hundred_thousandths / 100_000, hundred_thousandths % 100_000)
+    (ticks * UNITS + scale / 2) / scale
 }
 
 #[cfg(test)]
