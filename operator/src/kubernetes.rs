@@ -16,8 +16,6 @@ pub mod controllers;
 pub mod decide;
 pub mod defaults;
 pub mod events;
-#[cfg(test)]
-mod fake_api;
 pub mod intent;
 pub mod leader;
 pub mod marks;
@@ -87,6 +85,10 @@ pub enum Error {
 /// [`Error`].
 pub async fn run(settings: Operator) -> Result<(), Error> {
     let mut ending = Ending::new(None).map_err(Error::Signals)?;
+    // A link and a command to each node: container runtimes allow 1,024 descriptors unless they are asked.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!(%error, "failed to raise the limit of open files: a fleet of hundreds of nodes may not find room");
+    }
     let client = client().await?;
     let listener = listen(settings.ops_listen)
         .await

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use e2e::harness::cluster::{Case, Space, condition, secret_text};
 use e2e::harness::media::Ffmpeg;
-use e2e::harness::{http, root, wait_until, wait_until_every};
+use e2e::harness::{http, node, root, wait_until};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::stage::{
     EDGES, LONG, MAIN, address, all_watch, edges, name, on_every_edge, origin_pod, pool, publish_sample, reason, serve,
@@ -14,8 +15,6 @@ use crate::stage::{
 
 /// How often a stream is published anew.
 const PUBLISHES: u32 = 20;
-/// How often a node is asked: what the measured times are off by, at most.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// The tests.
 pub fn cases() -> Vec<Case> {
@@ -27,20 +26,10 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// When a node first lists the stream at `/api/streams`, where only what can be played stands.
-async fn listed(address: String, stream: String) -> Instant {
-    let url = format!("http://{address}:8080/api/streams");
-    let wanted = format!("\"name\":\"{stream}\"");
-    wait_until_every(LOOK, LONG, "the node lists the stream", || async {
-        let text = http::get(&url).await.map(|answer| answer.text()).unwrap_or_default();
-        if text.contains(&wanted) {
-            Ok(Instant::now())
-        } else {
-            Err(text)
-        }
-    })
-    .await
-    .unwrap()
+/// When a node first lists the stream, asked meanwhile.
+fn listed(address: &str, stream: &str) -> JoinHandle<Instant> {
+    let (address, stream) = (format!("{address}:8080"), stream.to_owned());
+    tokio::spawn(async move { node::listed(&address, &stream, LONG).await.unwrap() })
 }
 
 async fn the_example_serves_and_a_stream_of_ffmpegs_is_on_every_edge_within_a_second(space: Space) {
@@ -54,11 +43,8 @@ async fn the_example_serves_and_a_stream_of_ffmpegs_is_on_every_edge_within_a_se
     let mut last = Vec::new();
     for round in 0..PUBLISHES {
         let stream = format!("mine{round}");
-        let at_origin = tokio::spawn(listed(origin.clone(), stream.clone()));
-        let at_edges: Vec<_> = pods
-            .iter()
-            .map(|pod| tokio::spawn(listed(pod.clone(), stream.clone())))
-            .collect();
+        let at_origin = listed(&origin, &stream);
+        let at_edges: Vec<_> = pods.iter().map(|pod| listed(pod, &stream)).collect();
         let publisher = Ffmpeg::System
             .publish(&clip, &format!("rtmp://{origin}:1935/live/{stream}"), -1)
             .unwrap();

@@ -4,29 +4,18 @@ use std::time::{Duration, Instant};
 
 use e2e::harness::media::Ffmpeg;
 use e2e::harness::websocket::Viewer;
-use e2e::harness::{http, root, wait_until_every};
+use e2e::harness::{node, root};
+use tokio::task::JoinHandle;
 
 use crate::{LONG, edges, on_every_edge, publish_sample, two_edges};
 
 /// How often a stream is published anew.
 const PUBLISHES: u32 = 10;
-/// How often a node is asked: what the measured times are off by, at most.
-const LOOK: Duration = Duration::from_millis(5);
 
-/// When a node first lists the stream at `/api/streams`, where only what can be played stands.
-async fn listed(address: String, stream: String) -> Instant {
-    let url = format!("http://{address}/api/streams");
-    let wanted = format!("\"name\":\"{stream}\"");
-    wait_until_every(LOOK, LONG, "the node lists the stream", || async {
-        let text = http::get(&url).await.map(|answer| answer.text()).unwrap_or_default();
-        if text.contains(&wanted) {
-            Ok(Instant::now())
-        } else {
-            Err(text)
-        }
-    })
-    .await
-    .unwrap()
+/// When a node first lists the stream, asked meanwhile.
+fn listed(address: &str, stream: &str) -> JoinHandle<Instant> {
+    let (address, stream) = (address.to_owned(), stream.to_owned());
+    tokio::spawn(async move { node::listed(&address, &stream, LONG).await.unwrap() })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,11 +33,8 @@ async fn a_stream_of_ffmpegs_is_playable_on_every_edge_within_half_a_second_of_i
     let mut took = Vec::new();
     for round in 0..PUBLISHES {
         let stream = format!("mine{round}");
-        let at_origin = tokio::spawn(listed(origin.clone(), stream.clone()));
-        let at_edges: Vec<_> = addresses
-            .iter()
-            .map(|address| tokio::spawn(listed(address.clone(), stream.clone())))
-            .collect();
+        let at_origin = listed(&origin, &stream);
+        let at_edges: Vec<_> = addresses.iter().map(|address| listed(address, &stream)).collect();
         let publisher = Ffmpeg::System
             .publish(&clip, &format!("rtmp://{rtmp}/live/{stream}"), -1)
             .unwrap();

@@ -44,13 +44,17 @@ fn no_dependency_is_dead() {
     let mut faults = Vec::new();
     let sources = texts(&[".rs"]);
     let mut used = BTreeSet::new();
-    for (path, text) in member_manifests() {
+    let members = member_manifests();
+    for (path, text) in &members {
         let folder = path.parent().unwrap();
-        for (name, _) in dependencies(&text) {
+        for (name, _) in dependencies(text) {
             used.insert(name.clone());
             let ident = name.replace('-', "_");
-            let nested =
-                |file: &std::path::Path| folder.as_os_str() == "media-node" && file.starts_with("media-node/contract");
+            let inner = members.iter().filter_map(|(other, _)| other.parent());
+            let inner: Vec<_> = inner
+                .filter(|inner| *inner != folder && inner.starts_with(folder))
+                .collect();
+            let nested = |file: &std::path::Path| inner.iter().any(|inner| file.starts_with(inner));
             let own = sources
                 .iter()
                 .filter(|(file, _)| file.starts_with(folder) && !nested(file));

@@ -17,9 +17,9 @@ pub(super) struct Learning {
 }
 
 impl Learning {
-    /// It has come to its end: nobody has to look who was heard.
+    /// It has come to its end, and that was answered: nobody has to look who was heard.
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| until <= now)
+        self.until.is_some_and(|until| until <= now) && !self.on
     }
 
     /// True from the first look until every node that can be reached was heard, for [`LONGEST`] at most. Once false it
@@ -60,5 +60,17 @@ mod tests {
         assert!(learning.goes_on(false, now));
         assert!(learning.goes_on(false, now + LONGEST - Duration::from_millis(1)));
         assert!(!learning.goes_on(false, now + LONGEST));
+    }
+    /// With a node that was never heard, learning went on for ever for whoever asked [`Learning::is_on`]: the time was up between
+    /// two looks, and after that none was thought to be needed. No status was written any more.
+    #[test]
+    fn time_that_is_up_between_two_looks_ends_it_at_the_next() {
+        let now = Instant::now();
+        let mut learning = Learning::default();
+        assert!(learning.goes_on(false, now));
+        let later = now + LONGEST + Duration::from_millis(1);
+        assert!(!learning.is_over(later), "its end was not answered yet");
+        assert!(!learning.goes_on(false, later));
+        assert!(learning.is_over(later) && !learning.is_on());
     }
 }

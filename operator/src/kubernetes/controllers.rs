@@ -388,8 +388,8 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::kubernetes::fake_api::{Caller, FakeApi};
     use crate::kubernetes::observe::{Scope, Told};
+    use fake_api::{Caller, FakeApi};
 
     #[test]
     fn the_back_off_doubles_up_to_its_longest() {

@@ -310,7 +310,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
     use super::*;
-    use crate::kubernetes::fake_api::{Caller, FakeApi};
+    use fake_api::{Caller, FakeApi};
 
     fn fence() -> Fence {
         Fence(Arc::new(FenceState {

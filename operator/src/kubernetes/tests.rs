@@ -5,6 +5,7 @@
 mod defaults;
 mod edges;
 mod faults;
+mod killed;
 mod objects;
 mod status;
 mod token;
@@ -12,10 +13,10 @@ mod token;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::fake_api::{Caller, FakeApi, Write};
 use super::*;
 use crate::api::{EdgePool, StreamOrigin};
 use crate::kubernetes::decide::Surroundings;
+use fake_api::{Caller, FakeApi, Write};
 
 /// Longest wait for anything, in the time of the test.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -15,9 +15,6 @@ use crate::api::edge_pool::ReplicationMode;
 use crate::fleet::map::FleetMap;
 use crate::fleet::{NodeId, ResourceId};
 
-/// The streams that each edge should pull, in order of name.
-pub(super) type Wanted<'a> = BTreeMap<&'a NodeId, &'a [Arc<str>]>;
-
 /// The edges of one pool while their sets are put together.
 pub(super) struct Edges<'a> {
     pub(super) map: &'a FleetMap,
@@ -47,20 +44,21 @@ impl<'a> Edges<'a> {
                 .collect(),
             ReplicationMode::OnDemand => Vec::new(),
         };
-        let wanted = self.wanted(&eager);
+        let told = self.told();
         match resources.pools.get(&self.pool.upstream) {
             None => {
                 let upstream = OriginTier::new(chain, facts);
                 // All of them pull the same.
                 let set = before.same_as(self.set(&eager, &upstream));
                 plan.nodes
-                    .extend(wanted.into_keys().map(|node| (node.clone(), set.clone())));
+                    .extend(told.into_iter().map(|node| (node.clone(), set.clone())));
             }
             Some(above) => {
-                let spread = spread::spread(self.map, &self.pool.upstream, above, &wanted, &before.parents, self.now);
+                let fit = spread::fit(self.map, &self.pool.upstream, above, self.now);
+                let spread = spread::spread(fit, &told, &eager, &before.parents);
                 let tier = PoolTier::new(self.map, chain, above, spread);
-                for (node, names) in wanted {
-                    let set = self.set(names, &tier.of(node, before));
+                for node in told {
+                    let set = self.set(&eager, &tier.of(node, before));
                     let set = before
                         .nodes
                         .get(node)
@@ -75,9 +73,9 @@ impl<'a> Edges<'a> {
     }
 
     fn set(&self, names: &[Arc<str>], upstream: &impl Upstream) -> DesiredPulls {
-        let pulls = names.iter().map(|name| Pull {
+        let pulls = names.iter().enumerate().map(|(at, name)| Pull {
             stream: name.to_string(),
-            sources: upstream.of_stream(name),
+            sources: upstream.of_stream(at, name),
         });
         let upstreams = upstream.bases();
         DesiredPulls::from(Pulls {
@@ -91,13 +89,13 @@ impl<'a> Edges<'a> {
         })
     }
 
-    /// The streams of each edge. One that drains keeps them until it goes: figures are a second old, and a viewer may have come
-    /// since they said that nobody is there.
-    fn wanted<'s>(&'s self, eager: &'s [Arc<str>]) -> Wanted<'s> {
+    /// The edges that are told. One that drains keeps its streams until it goes: figures are a second old, and a viewer may have
+    /// come since they said that nobody is there.
+    fn told(&self) -> Vec<&'a NodeId> {
         self.map
             .nodes_of(self.id)
             .filter(|(_, node)| !self.heard_only || node.identity.is_some())
-            .map(|(id, _)| (id, eager))
+            .map(|(id, _)| id)
             .collect()
     }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Pool;
-use super::edges::Wanted;
 use crate::fleet::map::{FleetMap, Health, Node};
 use crate::fleet::{NodeId, ResourceId};
 
@@ -22,106 +21,138 @@ pub type ParentsOf = BTreeMap<Arc<str>, Arc<NodeId>>;
 /// A parent takes at most this many percent of an even share.
 const BOUND_PERCENT: usize = 125;
 
-/// The spread of one pool.
-pub(super) struct Spread {
+/// The spread of one pool: the parents of each pull by their number among those that are fit.
+pub(super) struct Spread<'a> {
     /// Parents that are fit, in order of id.
     fit: Vec<Arc<NodeId>>,
-    pub(super) parents: Parents,
+    streams: &'a [Arc<str>],
+    /// The streams' hashes, in their order.
+    hashes: Vec<u64>,
+    /// For each child its streams' parents, in order of stream. Empty if no parent is fit.
+    own: BTreeMap<&'a NodeId, Vec<Option<usize>>>,
 }
 
-/// Assigns each wanted pull to a parent. Empty if no parent is fit.
-pub(super) fn spread(
-    map: &FleetMap,
-    above_id: &ResourceId,
-    above: &Pool,
-    wanted: &Wanted<'_>,
+/// Assigns each child's pull of each stream to a parent. Streams are in order of name.
+pub(super) fn spread<'a>(
+    fit: Vec<Arc<NodeId>>,
+    children: &[&'a NodeId],
+    streams: &'a [Arc<str>],
     before: &Parents,
-    now: Instant,
-) -> Spread {
-    let fit = fit(map, above_id, above, now);
-    let mut parents = Parents::new();
-    if fit.is_empty() {
-        return Spread { fit, parents };
-    }
-    let total: usize = wanted.values().map(|streams| streams.len()).sum();
-    let bound = (total * BOUND_PERCENT).div_ceil(fit.len() * 100).max(1);
-    let mut load = vec![0; fit.len()];
-
-    let mut homeless: Vec<(&NodeId, Vec<&Arc<str>>)> = Vec::new();
-    for (child, streams) in wanted {
-        let held = before.get(*child);
-        let mut placed = BTreeMap::new();
-        let mut left = Vec::new();
-        for stream in *streams {
-            let parent = held.and_then(|held| held.get(stream));
-            match parent.and_then(|parent| fit.binary_search(parent).ok()) {
-                Some(at) if load[at] < bound => {
+) -> Spread<'a> {
+    let hashes: Vec<u64> = streams.iter().map(|stream| fnv(FNV, stream)).collect();
+    let mut own = BTreeMap::new();
+    if !fit.is_empty() {
+        let bound = (children.len() * streams.len() * BOUND_PERCENT)
+            .div_ceil(fit.len() * 100)
+            .max(1);
+        let mut load = vec![0; fit.len()];
+        for child in children {
+            own.insert(*child, held(before.get(*child), &fit, streams, &mut load, bound));
+        }
+        for (child, own) in &mut own {
+            if own.iter().all(Option::is_some) {
+                continue;
+            }
+            let ranking = Ranking::new(&fit, child);
+            for (own, hash) in own.iter_mut().zip(&hashes).filter(|(own, _)| own.is_none()) {
+                // There is always room: the bounds of all parents together exceed the number of pulls.
+                *own = ranking.first(*hash, |at| load[at] < bound);
+                if let Some(at) = *own {
                     load[at] += 1;
-                    placed.insert(stream.clone(), fit[at].clone());
                 }
-                _ => left.push(stream),
             }
         }
-        if !left.is_empty() {
-            homeless.push((child, left));
-        }
-        if !placed.is_empty() {
-            parents.insert((*child).clone(), placed);
-        }
     }
-    for (child, streams) in homeless {
-        let ranking = Ranking::new(&fit, child);
-        let placed = parents.entry(child.clone()).or_default();
-        for stream in streams {
-            // There is always room: the bounds of all parents together exceed the number of pulls.
-            let Some(at) = ranking.first(stream, |at| load[at] < bound) else {
-                continue;
-            };
+    Spread {
+        fit,
+        streams,
+        hashes,
+        own,
+    }
+}
+
+/// The parents that one child keeps: those that are fit and have room.
+fn held(
+    before: Option<&ParentsOf>,
+    fit: &[Arc<NodeId>],
+    streams: &[Arc<str>],
+    load: &mut [usize],
+    bound: usize,
+) -> Vec<Option<usize>> {
+    let mut before = before.into_iter().flatten().peekable();
+    let mut keeps = |stream: &Arc<str>| {
+        // Both are in order of stream.
+        while before.next_if(|(known, _)| *known < stream).is_some() {}
+        let (_, parent) = before.next_if(|(known, _)| *known == stream)?;
+        let at = fit.binary_search(parent).ok()?;
+        (load[at] < bound).then(|| {
             load[at] += 1;
-            placed.insert(stream.clone(), fit[at].clone());
-        }
-    }
-    Spread { fit, parents }
+            at
+        })
+    };
+    streams.iter().map(&mut keeps).collect()
 }
 
 /// The parents that an edge's pulls try.
 pub(super) struct Tried<'a> {
-    spread: &'a Spread,
-    own: Option<&'a ParentsOf>,
+    spread: &'a Spread<'a>,
+    own: &'a [Option<usize>],
     ranking: Ranking,
 }
 
-impl Spread {
+impl Spread<'_> {
+    /// The parents that are fit, in the order of their numbers.
+    pub(super) fn parents(&self) -> impl Iterator<Item = &NodeId> {
+        self.fit.iter().map(|parent| &**parent)
+    }
+
     /// The parents that this edge's pulls try.
     pub(super) fn of(&self, child: &NodeId) -> Tried<'_> {
         Tried {
             spread: self,
-            own: self.parents.get(child),
+            own: self.own.get(child).map(Vec::as_slice).unwrap_or_default(),
             ranking: Ranking::new(&self.fit, child),
         }
+    }
+
+    /// For the next plan to stick to.
+    pub(super) fn into_parents(self) -> Parents {
+        let parents = |own: Vec<Option<usize>>| -> ParentsOf {
+            let pulls = self.streams.iter().zip(own);
+            pulls
+                .filter_map(|(stream, own)| Some((stream.clone(), self.fit[own?].clone())))
+                .collect()
+        };
+        let children = self.own.into_iter().map(|(child, own)| (child.clone(), parents(own)));
+        children.filter(|(_, parents)| !parents.is_empty()).collect()
     }
 }
 
 impl Tried<'_> {
-    /// The parent that a pull was given; none if no parent is fit.
-    pub(super) fn own(&self, stream: &str) -> Option<&Arc<NodeId>> {
-        self.own.and_then(|streams| streams.get(stream))
+    /// The parent that the pull of the stream of this number was given; none if no parent is fit.
+    pub(super) fn own(&self, at: usize) -> Option<&NodeId> {
+        Some(&self.spread.fit[self.own.get(at).copied()??])
     }
 
-    /// The two parents that a pull names before the stable address, its own first.
-    pub(super) fn by(&self, stream: &str) -> Vec<&NodeId> {
-        let fit = &self.spread.fit;
-        let first = match self.own(stream) {
-            Some(own) => fit.binary_search(own).ok(),
-            None => self.ranking.first(stream, |_| true),
-        };
-        let second = self.ranking.first(stream, |at| Some(at) != first);
-        first.into_iter().chain(second).map(|at| &*fit[at]).collect()
+    /// The numbers of the two parents that a pull names before the stable address, its own first.
+    pub(super) fn by(&self, at: usize) -> [Option<usize>; 2] {
+        let first = self.own.get(at).copied().flatten();
+        [
+            first,
+            self.ranking.first(self.spread.hashes[at], |at| Some(at) != first),
+        ]
+    }
+
+    /// The same for pulls of streams that nobody has named yet.
+    pub(super) fn by_name_alone(&self) -> [Option<usize>; 2] {
+        let hash = fnv(FNV, "");
+        let first = self.ranking.first(hash, |_| true);
+        [first, self.ranking.first(hash, |at| Some(at) != first)]
     }
 }
 
 /// The best kind of parent that there is: serving ones, else those that are starting, else those that drain.
-fn fit(map: &FleetMap, id: &ResourceId, pool: &Pool, now: Instant) -> Vec<Arc<NodeId>> {
+pub(super) fn fit(map: &FleetMap, id: &ResourceId, pool: &Pool, now: Instant) -> Vec<Arc<NodeId>> {
     let rank = |id: &NodeId, node: &Node| match node.health(now) {
         Health::Live if node.draining() || pool.draining.contains(id) => Some(2),
         Health::Live if node.figures.ready => Some(0),
@@ -158,9 +189,8 @@ impl Ranking {
         }
     }
 
-    /// The parent that ranks first for a stream among those that `may` take it.
-    fn first(&self, stream: &str, may: impl Fn(usize) -> bool) -> Option<usize> {
-        let stream = fnv(FNV, stream);
+    /// The parent that ranks first for a stream, by its hash, among those that `may` take it.
+    fn first(&self, stream: u64, may: impl Fn(usize) -> bool) -> Option<usize> {
         let candidates = (0..self.pairs.len()).filter(|at| may(*at));
         candidates.min_by_key(|at| (mixed(self.pairs[*at] ^ stream), *at))
     }

@@ -1,8 +1,8 @@
-//! The control plane at size: fleets of up to 5,000 fake nodes that speak the real contract over loopback.
+//! The operator at size: fleets of up to 5,000 fake nodes that speak the real contract over loopback.
 //!
 //! ```text
-//! table ─▶ operator part (a process of its own: what it takes is measured) ◀─loopback HTTP─▶ nodes part (another process)
-//!     └──▶ plan part (another: the plan alone, in memory)
+//! table ─▶ API server in memory ◀─HTTP─▶ headwater operator (what it takes is measured) ◀─HTTP─▶ nodes part (a process)
+//!     └──▶ plan part (another process: the plan alone, in memory)
 //! ```
 //!
 //! `cargo test --release --workspace --test size -- --ignored --nocapture` measures every size and writes
@@ -33,6 +33,21 @@ fn check(row: &table::Row) {
         assert!(plan.full_ms < 1_000.0, "{row:?}");
         assert!(plan.one_ms < 50.0, "{row:?}");
     }
+    check_writes(row);
+}
+
+/// With steady viewers at most 6 writes a minute of each resource; figures that move all the time are written every 10 s.
+fn check_writes(row: &table::Row) {
+    let resources = (row.scene.origins + row.scene.pools) as f64;
+    let operator = &row.operator;
+    assert!(operator.writes_steady.a_second() <= resources * 0.1, "{row:?}");
+    // A count may begin just before a write and end just after one.
+    let periods = operator.writes_moving.seconds / 10.0 + 1.0;
+    assert!(operator.writes_moving.all() as f64 <= resources * periods, "{row:?}");
+    assert!(
+        operator.writes_moving.all() > 0,
+        "statuses say nothing of what moves: {row:?}"
+    );
 }
 
 /// Not a test of its own: what the others start as a process of its own.
@@ -43,7 +58,6 @@ fn part() {
     };
     match serde_json::from_str(&part).unwrap() {
         Part::Nodes { scene } => nodes::run(&scene),
-        Part::Operator { scene, steady_seconds } => operator::run(&scene, steady_seconds),
         Part::Plan { scene } => plan::run(&scene),
     }
 }
@@ -51,8 +65,10 @@ fn part() {
 #[test]
 fn a_fleet_of_two_hundred_and_fifty_nodes_is_steered_within_bounds() {
     let scene = Scene::wide(10);
-    let row = table::Row::measure(&scene, 3);
+    // Longer than the 10 s and a second between two statuses.
+    let row = table::Row::measure(&scene, 15);
     println!("{row:#?}");
+    check_writes(&row);
     assert!(row.operator.delivered_ms.max < 2_000.0, "{row:?}");
     assert!(row.operator.rss_mib < 150.0, "{row:?}");
     assert!(row.plan.one_ms < 50.0, "{row:?}");
@@ -64,7 +80,7 @@ fn the_table_of_every_size() {
     let rows: Vec<_> = POOLS
         .iter()
         .map(|pools| {
-            let row = table::Row::measure(&Scene::wide(*pools), 15);
+            let row = table::Row::measure(&Scene::wide(*pools), 60);
             println!("{row:?}");
             row
         })

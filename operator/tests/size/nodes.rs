@@ -1,9 +1,11 @@
-//! The fake nodes: each listens on a port of its own and speaks the contract, with no media behind it.
+//! The fake nodes: each listens on the pods' ops port, at a loopback address of its own, and speaks the contract, with no media
+//! behind it. They take any token.
 //!
 //! A hand-written server of HTTP/1.1, since thousands of nodes have to leave the processor to what is measured.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::BufRead;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,8 +21,8 @@ use tokio::time::MissedTickBehavior;
 use crate::process::say;
 use crate::scene::{Scene, hello, stream};
 
-/// The control token of every node.
-pub(crate) const TOKEN: &str = "fake-token";
+/// The ops port of pods.
+const OPS: u16 = 8081;
 /// Events that wait for a slow listener; after more it is told the whole state anew.
 const EVENTS: usize = 256;
 
@@ -31,15 +33,32 @@ pub(crate) enum Told {
     Publish { origin: usize, name: String },
     /// It ends.
     Unpublish { origin: usize, name: String },
-    /// Figures of every stream change each second, or those of the nodes alone.
-    Figures { of_streams: bool },
+    /// What their figures do from now on.
+    Figures(Figures),
 }
+
+/// How figures change from one second to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Figures {
+    /// Those of the nodes alone, and by next to nothing: viewers are steady.
+    Steady,
+    /// The same, and those of each of a node's streams too.
+    OfStreams,
+    /// Those of the nodes move by a third and more, and so do the bit rates of an origin's streams: every status has something new
+    /// to say whenever it may.
+    Moving,
+}
+
+/// Figures are told apart by this many seconds in turn. Not a divisor of the 10 s between two statuses: it would always show the same.
+const TURNS: usize = 3;
+/// One node's figures, for each second in turn.
+type Turns = [Arc<str>; TURNS];
 
 /// What the nodes say.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Said {
-    /// Their ports, in order of id.
-    Ports(Vec<u16>),
+    /// Their addresses, in order of id.
+    Addresses(Vec<Ipv4Addr>),
     /// The edges hold all that their origins publish, for the first time.
     Full,
     /// The last edge was told of a stream's start, or end, so long after it.
@@ -52,9 +71,9 @@ struct Board {
     missing: Mutex<usize>,
     /// The stream that is on its way, when it began or ended, and how many edges have not been told.
     awaited: Mutex<Option<(String, Instant, usize)>>,
-    of_streams: Mutex<bool>,
-    /// Figures of each set of streams, for odd and even seconds: edges of a pool say the same.
-    figures: Mutex<HashMap<Vec<String>, [Arc<str>; 2]>>,
+    figures: Mutex<Figures>,
+    /// The figures that were written down: nodes of the same streams say the same.
+    written: Mutex<HashMap<(Figures, Vec<String>), Turns>>,
 }
 
 struct Node {
@@ -62,8 +81,8 @@ struct Node {
     role: Role,
     held: Mutex<BTreeSet<String>>,
     events: broadcast::Sender<Arc<str>>,
-    /// Its figures as they are now, for odd and even seconds; none since its streams changed.
-    said: Mutex<Option<(bool, [Arc<str>; 2])>>,
+    /// Its figures as they are now; none since its streams changed.
+    said: Mutex<Option<(Figures, Turns)>>,
     board: Arc<Board>,
 }
 
@@ -74,11 +93,12 @@ pub(crate) fn run(scene: &Scene) {
     let board = Arc::new(Board {
         missing: Mutex::new(scene.all_edges() * scene.streams),
         awaited: Mutex::default(),
-        of_streams: Mutex::new(true),
-        figures: Mutex::default(),
+        figures: Mutex::new(Figures::Steady),
+        written: Mutex::default(),
     });
     let mut origins = Vec::new();
-    let mut ports = Vec::new();
+    let mut addresses = free_addresses();
+    let mut taken = Vec::new();
     for (id, role, origin) in scene.nodes() {
         let held = match role {
             Role::Origin => scene.names(origin).into_iter().collect(),
@@ -95,11 +115,12 @@ pub(crate) fn run(scene: &Scene) {
         if role == Role::Origin {
             origins.push(node.clone());
         }
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        ports.push(listener.local_addr().unwrap().port());
-        runtime.spawn(listen(listener, node));
+        let (address, listener) = addresses.next().unwrap();
+        taken.push(address);
+        let _inside = runtime.enter();
+        runtime.spawn(listen(TcpListener::from_std(listener).unwrap(), node));
     }
-    say(&Said::Ports(ports));
+    say(&Said::Addresses(taken));
     let edges = scene.all_edges() / scene.origins;
     for line in std::io::stdin().lock().lines() {
         let told: Told = serde_json::from_str(&line.unwrap()).unwrap();
@@ -112,9 +133,21 @@ pub(crate) fn run(scene: &Scene) {
                 *board.awaited.lock().unwrap() = Some((name.clone(), Instant::now(), edges));
                 origins[origin].down(&name, StreamEnd::Unpublished);
             }
-            Told::Figures { of_streams } => *board.of_streams.lock().unwrap() = of_streams,
+            Told::Figures(figures) => *board.figures.lock().unwrap() = figures,
         }
     }
+}
+
+/// Loopback addresses whose ops port is free, with that port. Programs that run at the same time begin elsewhere.
+fn free_addresses() -> impl Iterator<Item = (Ipv4Addr, std::net::TcpListener)> {
+    let first = std::process::id().wrapping_mul(251);
+    (0..1 << 22).filter_map(move |step| {
+        let number = first.wrapping_add(step) % (1 << 22);
+        let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 64, 0, 1)) + number);
+        let listener = std::net::TcpListener::bind((address, OPS)).ok()?;
+        listener.set_nonblocking(true).ok()?;
+        Some((address, listener))
+    })
 }
 
 impl Board {
@@ -195,40 +228,49 @@ impl Node {
     }
 
     fn figures(&self, second: usize) -> Arc<str> {
-        let of_streams = *self.board.of_streams.lock().unwrap();
+        let figures = *self.board.figures.lock().unwrap();
         let mut said = self.said.lock().unwrap();
         if let Some((of, said)) = said.as_ref()
-            && *of == of_streams
+            && *of == figures
         {
-            return said[second % 2].clone();
+            return said[second % TURNS].clone();
         }
-        let held: Vec<String> = match of_streams {
+        let says_streams = match figures {
+            Figures::Steady => false,
+            Figures::OfStreams => true,
+            Figures::Moving => self.role == Role::Origin,
+        };
+        let held: Vec<String> = match says_streams {
             true => self.held.lock().unwrap().iter().cloned().collect(),
             false => Vec::new(),
         };
-        let mut known = self.board.figures.lock().unwrap();
-        let both = known
-            .entry(held)
-            .or_insert_with_key(|held| [figures(held, 0), figures(held, 1)]);
-        *said = Some((of_streams, both.clone()));
-        both[second % 2].clone()
+        let mut written = self.board.written.lock().unwrap();
+        let turns = written
+            .entry((figures, held))
+            .or_insert_with_key(|(figures, held)| std::array::from_fn(|turn| write(*figures, held, turn as u64)));
+        *said = Some((figures, turns.clone()));
+        turns[second % TURNS].clone()
     }
 }
 
-fn figures(held: &[String], odd: u64) -> Arc<str> {
+fn write(figures: Figures, held: &[String], turn: u64) -> Arc<str> {
+    let (viewer, bit) = match figures {
+        Figures::Steady | Figures::OfStreams => (1, 1),
+        Figures::Moving => (100, 2_000_000),
+    };
     let of = |(at, name): (usize, &String)| StreamFigures {
         name: name.clone(),
-        viewers: 3 + odd,
-        bitrate_bps: 4_000_000 + 1_000 * at as u64 + odd,
-        lag_ms: Some(80 + odd),
+        viewers: 3 + turn,
+        bitrate_bps: 4_000_000 + 1_000 * at as u64 + bit * turn,
+        lag_ms: Some(80 + turn),
         lost_units: 0,
     };
     chunk(&Event::Figures(NodeFigures {
         ready: true,
-        viewers: 300 + odd,
+        viewers: 300 + viewer * turn,
         movable_viewers: 200,
         relays: 0,
-        sent_bps: 1_200_000_000 + odd,
+        sent_bps: 1_200_000_000 + 4_000_000 * viewer * turn,
         demand_bps: 1_200_000_000,
         received_bps: 400_000_000,
         streams: held.iter().enumerate().map(of).collect(),
@@ -246,9 +288,8 @@ async fn listen(listener: TcpListener, node: Arc<Node>) {
 async fn serve(stream: TcpStream, node: Arc<Node>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut stream = BufReader::with_capacity(4096, stream);
-    let authorization = format!("bearer {TOKEN}");
     loop {
-        let (mut first, mut length, mut may) = (String::new(), 0, false);
+        let (mut first, mut length) = (String::new(), 0);
         stream.read_line(&mut first).await.ok().filter(|read| *read > 0)?;
         loop {
             let mut line = String::new();
@@ -257,7 +298,6 @@ async fn serve(stream: TcpStream, node: Arc<Node>) -> Option<()> {
             match line.split_once(": ") {
                 None => break,
                 Some(("content-length", value)) => length = value.parse().ok()?,
-                Some(("authorization", value)) => may = value == authorization,
                 Some(_) => {}
             }
         }
@@ -265,7 +305,6 @@ async fn serve(stream: TcpStream, node: Arc<Node>) -> Option<()> {
         stream.read_exact(&mut body).await.ok()?;
         let path = first.split(' ').nth(1)?;
         let status = match path {
-            _ if !may => "401 Unauthorized",
             EVENTS_PATH => return events(stream.into_inner(), &node).await,
             PULLS_PATH => {
                 let pulls = serde_json::from_slice(&body).unwrap();

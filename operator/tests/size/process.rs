@@ -20,8 +20,6 @@ const MARK: &str = "@ ";
 pub(crate) enum Part {
     /// The fake nodes.
     Nodes { scene: Scene },
-    /// The control plane, which starts the nodes.
-    Operator { scene: Scene, steady_seconds: u64 },
     /// The plan alone.
     Plan { scene: Scene },
 }
@@ -86,9 +84,9 @@ pub(crate) fn say(what: &impl Serialize) {
     println!("\n{MARK}{}", serde_json::to_string(what).unwrap());
 }
 
-/// This process' memory in MiB: now, and at most so far.
-pub(crate) fn memory_mib() -> (f64, f64) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+/// A process' memory in MiB: now, and at most so far.
+pub(crate) fn memory_mib(process: u32) -> (f64, f64) {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         let kib: f64 = line.trim().trim_end_matches(" kB").parse().unwrap();
@@ -97,12 +95,20 @@ pub(crate) fn memory_mib() -> (f64, f64) {
     (field("VmRSS:"), field("VmHWM:"))
 }
 
-/// Processor seconds that this process has taken.
-pub(crate) fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+/// Processor seconds that a process has taken.
+pub(crate) fn cpu_seconds(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let after_name = stat.rsplit_once(") ").unwrap().1;
     let fields: Vec<&str> = after_name.split(' ').collect();
     // proc_pid_stat(5): utime and stime, in ticks of a hundredth of a second.
     let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
     ticks / 100.0
+}
+
+/// Processor time that this thread has taken, in milliseconds.
+pub(crate) fn thread_cpu_millis() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    // sched-stats(5) of the kernel: nanoseconds on a processor come first.
+    let nanos: f64 = stat.split(' ').next().unwrap().parse().unwrap();
+    nanos / 1e6
 }

@@ -1,10 +1,12 @@
 //! The fleets: how many origins, pools, edges and streams, and what they are called.
 
-use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use headwater::fleet::{NodeId, ResourceId};
+use headwater::kubernetes::decide::names;
 use headwater_contract::{NodeFigures, NodeHello, Role, StreamSource, StreamState};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Pools below one origin.
 pub(crate) const POOLS_PER_ORIGIN: usize = 10;
@@ -91,27 +93,62 @@ impl Scene {
             .collect()
     }
 
-    /// The manifests of the whole fleet.
-    pub(crate) fn manifests(&self) -> String {
-        let mut text = String::new();
-        let head = |kind: &str, name: &str| {
-            format!("---\napiVersion: headwater.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n")
+    /// The resources of the whole fleet.
+    pub(crate) fn resources(&self) -> Vec<Value> {
+        let object = |id: &ResourceId, spec: Value| {
+            json!({
+                "apiVersion": "headwater.dev/v1alpha1", "kind": id.kind.as_str(),
+                "metadata": {"name": id.name, "namespace": id.namespace}, "spec": spec,
+            })
         };
-        for at in 0..self.origins {
-            text += &head("StreamOrigin", &self.origin(at).name);
-            text += "  app: live\n";
-        }
-        for at in 0..self.pools {
+        let origins = (0..self.origins).map(|at| object(&self.origin(at), json!({"app": "live"})));
+        let pools = (0..self.pools).map(|at| {
             let upstream = self.upstream(at);
-            text += &head("EdgePool", &self.pool(at).name);
-            let _ = writeln!(
-                text,
-                "  upstream: {{kind: {}, name: {}}}\n  replicas: {}",
-                upstream.kind, upstream.name, self.edges
-            );
-        }
-        text
+            let upstream = json!({"kind": upstream.kind.as_str(), "name": upstream.name});
+            object(&self.pool(at), json!({"upstream": upstream, "replicas": self.edges}))
+        });
+        origins.chain(pools).collect()
     }
+}
+
+/// A node's pod as the API server holds it once it runs, with what the kubelet says of it.
+pub(crate) fn pod(id: &NodeId, address: Ipv4Addr) -> Value {
+    let labels = names::labels(&id.resource);
+    let image = "headwater/media-node:0.1.0";
+    let since = "2026-01-01T00:00:00Z";
+    let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": since});
+    let conditions = [
+        "PodReadyToStartContainers",
+        "Initialized",
+        "Ready",
+        "ContainersReady",
+        "PodScheduled",
+    ];
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": id.name, "namespace": id.resource.namespace, "labels": labels, "generateName": format!("{}-", id.resource.name),
+            "ownerReferences": [{
+                "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{}-7d9c5b8f44", names::object(&id.resource)),
+                "uid": format!("replicas-of-{}", id.resource.name), "controller": true, "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": {
+            "nodeName": format!("machine-{}", address.octets()[3]), "restartPolicy": "Always", "dnsPolicy": "ClusterFirst",
+            "schedulerName": "default-scheduler", "serviceAccountName": "default", "automountServiceAccountToken": false,
+            "terminationGracePeriodSeconds": 1860, "priority": 0, "enableServiceLinks": false,
+            "containers": [{"name": "media-node", "image": image, "args": ["edge"]}],
+        },
+        "status": {
+            "phase": "Running", "podIP": address.to_string(), "podIPs": [{"ip": address.to_string()}],
+            "hostIP": "192.0.2.1", "hostIPs": [{"ip": "192.0.2.1"}], "startTime": since, "qosClass": "Burstable",
+            "conditions": conditions.map(condition),
+            "containerStatuses": [{
+                "name": "media-node", "image": image, "imageID": image, "containerID": format!("containerd://{}", id.name),
+                "ready": true, "started": true, "restartCount": 0, "state": {"running": {"startedAt": since}}, "lastState": {},
+            }],
+        },
+    })
 }
 
 /// A stream as a node holds it.

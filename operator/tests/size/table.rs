@@ -1,5 +1,6 @@
 //! The table of all sizes, as text and as a plot.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -10,24 +11,20 @@ use crate::{operator, plan};
 /// What one size takes.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    scene: Scene,
+    pub(crate) scene: Scene,
     pub(crate) plan: plan::Figures,
     pub(crate) cascade: plan::Figures,
-    pub(crate) operator: operator::Figures,
+    pub(crate) operator: operator::Measured,
 }
 
 impl Row {
-    /// Measures it, each part in a process of its own.
-    pub(crate) fn measure(scene: &Scene, steady_seconds: u64) -> Self {
+    /// Measures it, each part in a process of its own, counting for so many seconds wherever something is counted.
+    pub(crate) fn measure(scene: &Scene, seconds: u64) -> Self {
         let plan = |scene: Scene| -> plan::Figures { Running::start(&Part::Plan { scene }).hear() };
-        let part = Part::Operator {
-            scene: scene.clone(),
-            steady_seconds,
-        };
         Self {
             plan: plan(scene.clone()),
             cascade: plan(scene.cascade()),
-            operator: Running::start(&part).hear(),
+            operator: operator::measure(scene, seconds),
             scene: scene.clone(),
         }
     }
@@ -60,8 +57,14 @@ fn text(rows: &[Row]) -> String {
         format!("{}, {}", row.scene.origins, row.scene.pools)
     });
     line("full plan, ms", &|row| format!("{:.1}", row.plan.full_ms));
+    line("the same, processor time alone", &|row| {
+        format!("{:.1}", row.plan.full_cpu_ms)
+    });
     line("plan for one changed stream, ms, slowest of 20", &|row| {
         format!("{:.2}", row.plan.one_ms)
+    });
+    line("the same, processor time alone", &|row| {
+        format!("{:.2}", row.plan.one_cpu_ms)
     });
     line("plan for no change, ms, slowest of 20", &|row| {
         format!("{:.2}", row.plan.none_ms)
@@ -69,8 +72,14 @@ fn text(rows: &[Row]) -> String {
     line("full plan with a tier between, ms", &|row| {
         format!("{:.1}", row.cascade.full_ms)
     });
+    line("the same, processor time alone", &|row| {
+        format!("{:.1}", row.cascade.full_cpu_ms)
+    });
     line("plan for one changed stream with a tier between, ms", &|row| {
         format!("{:.2}", row.cascade.one_ms)
+    });
+    line("the same, processor time alone", &|row| {
+        format!("{:.2}", row.cascade.one_cpu_ms)
     });
     line("map and plan for each edge, KiB", &|row| {
         format!("{:.0}", row.plan.edge_kib)
@@ -96,12 +105,48 @@ fn text(rows: &[Row]) -> String {
     line("memory at its most, MiB", &|row| {
         format!("{:.0}", row.operator.peak_mib)
     });
-    line("processor seconds a second, figures of every stream changing", &|row| {
+    line("processor seconds a second, viewers steady", &|row| {
+        format!("{:.2}", row.operator.cpu_steady)
+    });
+    line("the same, figures of every stream changing", &|row| {
         format!("{:.2}", row.operator.cpu_busy)
     });
-    line("processor seconds a second, figures of nodes alone", &|row| {
-        format!("{:.2}", row.operator.cpu_quiet)
+    line("the same, every status' figures moving", &|row| {
+        format!("{:.2}", row.operator.cpu_moving)
     });
+    line("API writes until everything stands", &|row| {
+        row.operator.writes_at_start.all().to_string()
+    });
+    line("API writes a second, viewers steady", &|row| {
+        format!("{:.2}", row.operator.writes_steady.a_second())
+    });
+    line("API writes a second, every status' figures moving", &|row| {
+        format!("{:.2}", row.operator.writes_moving.a_second())
+    });
+    if let Some(row) = rows.last() {
+        text += &writes(row);
+    }
+    text
+}
+
+/// What was written at one size, by verb and kind.
+fn writes(row: &Row) -> String {
+    let of = &row.operator;
+    let columns = [&of.writes_at_start, &of.writes_steady, &of.writes_moving];
+    let kinds: BTreeSet<_> = columns.iter().flat_map(|writes| writes.of.keys()).collect();
+    let mut text = format!(
+        "\nAPI writes by verb and kind at {} edges; a `status` is applied to the status alone:\n\n\
+         | verb, kind | until everything stands, {:.0} s | viewers steady, {:.0} s | every status' figures moving, {:.0} s |\n\
+         | --- | ---: | ---: | ---: |\n",
+        row.scene.all_edges(),
+        columns[0].seconds,
+        columns[1].seconds,
+        columns[2].seconds,
+    );
+    for (verb, kind) in kinds {
+        let counts = columns.map(|writes| writes.of.get(&(*verb, *kind)).copied().unwrap_or(0).to_string());
+        let _ = writeln!(text, "| {verb} {kind} | {} |", counts.join(" | "));
+    }
     text
 }
 

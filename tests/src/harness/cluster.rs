@@ -235,6 +235,26 @@ impl Cluster {
         Ok(())
     }
 
+    /// Loses a cluster node for good. What the control plane says of itself when it has noticed is said here, since its controller of
+    /// node lifecycles waits for nodes' own heartbeats: the node is tainted as unreachable and its pods are not ready. What comes of the
+    /// taint is the real controller's. Returns once the taint stands.
+    pub async fn lose_node(&self, node: &str) -> Result<()> {
+        let kubelet = self.kubelet.as_ref().context("a foreign cluster is left alone")?;
+        let lost = kubelet.freeze_node(node).await?;
+        let objects = self.objects();
+        let ready = json!([{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": ""}]);
+        objects
+            .patch_sub("Node", node, "status", json!({"status": {"conditions": ready}}))
+            .await?;
+        for (namespace, pod) in lost {
+            kubelet::not_ready(&self.client, &namespace, &pod).await?;
+        }
+        let taint = |effect: &str| json!({"key": "node.kubernetes.io/unreachable", "effect": effect, "timeAdded": jiff::Timestamp::now()});
+        let taints = [taint("NoSchedule"), taint("NoExecute")];
+        objects.patch("Node", node, json!({"spec": {"taints": taints}})).await?;
+        Ok(())
+    }
+
     async fn add_nodes(&self) -> Result<()> {
         let objects = self.objects();
         for node in NODES {

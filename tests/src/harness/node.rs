@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::http::Method;
 use anyhow::{Context, Result, ensure};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::http::Answer;
 use super::process::{Process, Signal};
-use super::{http, ports, program, wait_until};
+use super::{http, ports, program, wait_until, wait_until_every};
 
 /// How long a node may take to start; a debug build on a busy machine.
 const START: Duration = Duration::from_secs(20);
@@ -37,6 +37,27 @@ pub struct Node {
     role: Role,
     args: Vec<String>,
     folder: TempDir,
+}
+
+/// When a node's delivery port first lists the stream at `/api/streams`, where only what can be played stands; asked often enough to
+/// be measured.
+pub async fn listed(http: &str, stream: &str, within: Duration) -> Result<Instant> {
+    let url = format!("http://{http}/api/streams");
+    let wanted = format!("\"name\":\"{stream}\"");
+    wait_until_every(
+        Duration::from_millis(5),
+        within,
+        "the node lists the stream",
+        || async {
+            let text = http::get(&url).await.map(|answer| answer.text()).unwrap_or_default();
+            if text.contains(&wanted) {
+                Ok(Instant::now())
+            } else {
+                Err(text)
+            }
+        },
+    )
+    .await
 }
 
 impl Node {

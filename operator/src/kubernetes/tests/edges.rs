@@ -9,14 +9,14 @@ use crate::fake_node::{FakeNode, hello};
 use crate::kubernetes::decide::names;
 
 /// An API server with a pool, and its edges.
-struct World {
-    api: FakeApi,
-    nodes: BTreeMap<&'static str, FakeNode>,
+pub(super) struct World {
+    pub(super) api: FakeApi,
+    pub(super) nodes: BTreeMap<&'static str, FakeNode>,
 }
 
 impl World {
     /// A pool of three edges that serve, and the operator that made it.
-    async fn new() -> (Self, Running) {
+    pub(super) async fn new() -> (Self, Running) {
         let api = both();
         let operator = Running::start(&api);
         until(&api, "the Deployment", || {
@@ -37,10 +37,7 @@ impl World {
 
     async fn start(&mut self, name: &'static str) {
         let node = FakeNode::start_as_pod(hello(name, Role::Edge)).await;
-        let labels = names::labels(&crate::fleet::ResourceId::pool(
-            crate::kubernetes::fake_api::NAMESPACE,
-            "web",
-        ));
+        let labels = names::labels(&crate::fleet::ResourceId::pool(fake_api::NAMESPACE, "web"));
         self.api.put(json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
             "status": {"phase": "Running", "podIP": node.ops.ip().to_string()},
@@ -49,7 +46,7 @@ impl World {
     }
 
     /// The pod and its node are gone.
-    fn end(&mut self, name: &str) {
+    pub(super) fn end(&mut self, name: &str) {
         self.api.remove("Pod", name);
         self.nodes.remove(name);
     }
@@ -62,13 +59,13 @@ impl World {
         .await;
     }
 
-    fn scale(&self, replicas: u32) {
+    pub(super) fn scale(&self, replicas: u32) {
         self.api
             .edit("EdgePool", "web", |pool| pool["spec"]["replicas"] = json!(replicas));
     }
 
     /// The annotation of a pod.
-    fn annotation(&self, pod: &str, key: &str) -> Option<String> {
+    pub(super) fn annotation(&self, pod: &str, key: &str) -> Option<String> {
         let pod = self.api.get("Pod", pod)?;
         Some(pod["metadata"]["annotations"].get(key)?.as_str()?.to_owned())
     }
@@ -86,12 +83,12 @@ impl World {
         });
     }
 
-    fn was_told(&self, name: &str, what: &str) -> bool {
+    pub(super) fn was_told(&self, name: &str, what: &str) -> bool {
         self.nodes[name].told().iter().any(|told| told.what.starts_with(what))
     }
 }
 
-const DRAIN: &str = "PUT /v1/drain";
+pub(super) const DRAIN: &str = "PUT /v1/drain";
 const SERVE: &str = "DELETE /v1/drain";
 
 /// The first write that changed an object of this kind and name.

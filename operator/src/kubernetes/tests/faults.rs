@@ -1,7 +1,7 @@
 //! Whatever goes wrong between the operator and the API server: it ends at the same objects.
 
 use super::*;
-use crate::kubernetes::fake_api::{Failure, When};
+use fake_api::{Failure, When};
 
 /// More writes than any run from nothing takes.
 const MOST_WRITES: usize = 100;

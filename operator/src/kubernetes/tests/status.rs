@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kubernetes::decide::names;
-use crate::kubernetes::fake_api::NAMESPACE;
+use fake_api::NAMESPACE;
 
 #[tokio::test(start_paused = true)]
 async fn a_keys_secret_that_is_missing_is_told_and_one_that_comes_is_seen_at_once() {

@@ -14,6 +14,7 @@ mod status;
 mod volumes;
 
 pub(super) use probe::port;
+pub(super) use status::not_ready;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -192,6 +193,22 @@ impl Kubelet {
         Ok(())
     }
 
+    /// A cluster node is lost with all its pods: their processes stand still, so that what is sent to them is taken by nobody and no
+    /// connection ends, and nothing is reported any more. Their names, with their namespaces.
+    pub async fn freeze_node(&self, node: &str) -> Result<Vec<(String, String)>> {
+        let mut lost = Vec::new();
+        for record in self.state.lock().records.values_mut() {
+            if record.node.as_deref() == Some(node) {
+                record.lost = true;
+                lost.push(record.clone());
+            }
+        }
+        for id in lost.iter().filter_map(|record| record.process) {
+            process::send(id, Signal::Stop).await?;
+        }
+        Ok(lost.into_iter().map(|record| (record.namespace, record.name)).collect())
+    }
+
     /// Holds back or lets go: pods of a held namespace stay Pending.
     pub fn hold(&self, namespace: &str, held: bool) {
         let mut shared = self.state.lock();
@@ -236,5 +253,45 @@ async fn watch(ground: pod::Ground) {
         {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pods on nodes; those without one wait.
+    fn state(pods: &[(&str, Option<&str>)]) -> State {
+        let state = State::default();
+        for (uid, node) in pods {
+            let record = Record {
+                node: node.map(str::to_owned),
+                ..Record::default()
+            };
+            state.lock().records.insert((*uid).to_owned(), record);
+        }
+        state
+    }
+
+    #[test]
+    fn pods_that_come_together_go_to_different_nodes() {
+        let nodes = ["a", "b", "c"].map(str::to_owned);
+        let state = state(&[("1", None), ("2", None), ("3", None), ("4", None)]);
+        let placed = ["1", "2", "3", "4"].map(|uid| state.schedule(uid, &nodes, |_| true).unwrap());
+        assert_eq!(placed, ["a", "b", "c", "a"]);
+    }
+
+    #[test]
+    fn a_pod_goes_where_the_fewest_are_and_those_that_are_gone_do_not_count() {
+        let nodes = ["a", "b"].map(str::to_owned);
+        let state = state(&[("1", Some("a")), ("2", Some("a")), ("3", Some("b")), ("new", None)]);
+        let there = |uid: &str| uid == "3" || uid == "new";
+        assert_eq!(state.schedule("new", &nodes, there).unwrap(), "a");
+        assert_eq!(
+            state.schedule("new", &nodes[1..], there).unwrap(),
+            "b",
+            "only where it may"
+        );
+        assert_eq!(state.schedule("new", &[], there), None);
     }
 }

@@ -21,7 +21,8 @@ use crate::harness::{http, ports, wait_until};
 const START: Duration = Duration::from_secs(60);
 
 /// Controllers that run: those that Headwater's objects depend on.
-const CONTROLLERS: &str = "deployment-controller,replicaset-controller,disruption-controller,garbage-collector-controller,namespace-controller";
+const CONTROLLERS: &str = "deployment-controller,replicaset-controller,disruption-controller,garbage-collector-controller,namespace-controller,\
+    taint-eviction-controller";
 
 /// A user that the API server knows by a token. All of them may do everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use serde_json::{Value, json};
@@ -104,6 +104,16 @@ struct Runner {
     asked_to_end: Option<Instant>,
 }
 
+/// Not closed, and without a taint: the pods of these tests tolerate none for good.
+fn takes_pods(node: &Node) -> bool {
+    let spec = node.spec.as_ref();
+    let closed = spec.and_then(|spec| spec.unschedulable).unwrap_or_default();
+    let tainted = spec
+        .and_then(|spec| spec.taints.as_ref())
+        .is_some_and(|taints| !taints.is_empty());
+    !closed && !tainted
+}
+
 /// What became of a look.
 #[derive(PartialEq, Eq)]
 enum Next {
@@ -149,20 +159,20 @@ pub(super) async fn run(ground: Ground, uid: String) {
 
 impl Runner {
     async fn look(&mut self) -> Result<Next> {
-        let lost = self
-            .ground
-            .state
-            .lock()
-            .records
-            .get(&self.uid)
-            .is_some_and(|record| record.lost);
-        let Some(pod) = self.ground.stores.pod(&self.uid) else {
+        let (lost, hurried) = {
+            let shared = self.ground.state.lock();
+            let record = shared.records.get(&self.uid);
+            let hurried = record.is_some_and(|record| shared.hurried.contains(&record.namespace));
+            (record.is_some_and(|record| record.lost), hurried)
+        };
+        let pod = self.ground.stores.pod(&self.uid);
+        let Some(pod) = pod.filter(|_| !(lost && hurried)) else {
             self.end().await?;
             return Ok(Next::Gone);
         };
         if lost {
-            self.end().await?;
-            return Ok(Next::Gone);
+            // Nobody is here to look after it, or to say anything of it.
+            return Ok(Next::Again);
         }
         if pod.spec.as_ref().is_none_or(|spec| spec.node_name.is_none()) {
             self.bind(&pod).await?;
@@ -205,10 +215,7 @@ impl Runner {
         }
         let stores = &self.ground.stores;
         let nodes = stores.nodes.state();
-        let open = nodes.iter().filter(|node| {
-            let spec = node.spec.as_ref();
-            !spec.and_then(|spec| spec.unschedulable).unwrap_or_default()
-        });
+        let open = nodes.iter().filter(|node| takes_pods(node));
         let open: Vec<String> = open.filter_map(|node| node.metadata.name.clone()).collect();
         let there = |uid: &str| stores.pod(uid).is_some();
         let Some(node) = self.ground.state.schedule(&self.uid, &open, there) else {
@@ -358,5 +365,20 @@ impl Runner {
             // A note that can't be kept is no reason to stop.
             let _ = writeln!(file, "{line}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_closed_or_tainted_takes_no_pods() {
+        let node =
+            |spec: Value| -> Node { serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap() };
+        assert!(takes_pods(&node(json!({}))));
+        assert!(!takes_pods(&node(json!({"unschedulable": true}))));
+        let taint = json!({"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"});
+        assert!(!takes_pods(&node(json!({"taints": [taint]}))));
     }
 }

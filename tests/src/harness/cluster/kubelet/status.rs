@@ -210,7 +210,7 @@ impl Reporter {
 }
 
 /// What the control plane says of a pod whose cluster node is silent.
-pub(super) async fn not_ready(client: &Client, namespace: &str, pod: &str) -> Result<()> {
+pub(in crate::harness::cluster) async fn not_ready(client: &Client, namespace: &str, pod: &str) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let now = second(Timestamp::now());
     let condition = json!({

@@ -21,18 +21,18 @@ const KINDS: [(&str, &str, &str); 10] = [
 ];
 
 /// What a request is refused with.
-pub(super) type Refused = (u16, String);
+pub(crate) type Refused = (u16, String);
 
 /// Where an object is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub(super) kind: &'static str,
-    pub(super) namespace: String,
-    pub(super) name: String,
+pub(crate) struct Key {
+    pub(crate) kind: &'static str,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
 }
 
 impl Key {
-    pub(super) fn named(kind: &str, name: &str) -> Self {
+    pub(crate) fn named(kind: &str, name: &str) -> Self {
         let known = KINDS.iter().find(|(_, _, known)| *known == kind);
         Self {
             kind: known.unwrap_or_else(|| panic!("the fake API knows no {kind}")).2,
@@ -41,7 +41,7 @@ impl Key {
         }
     }
 
-    pub(super) fn at(plural: &str, namespace: &str, name: &str) -> Self {
+    pub(crate) fn at(plural: &str, namespace: &str, name: &str) -> Self {
         let known = KINDS.iter().find(|(known, ..)| *known == plural);
         Self {
             kind: known.unwrap_or_else(|| panic!("the fake API knows no {plural}")).2,
@@ -50,7 +50,7 @@ impl Key {
         }
     }
 
-    pub(super) fn of(object: &Value) -> Self {
+    pub(crate) fn of(object: &Value) -> Self {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
         Self {
             namespace: text("/metadata/namespace").unwrap_or(NAMESPACE).to_owned(),
@@ -58,7 +58,7 @@ impl Key {
         }
     }
 
-    pub(super) fn api_version(&self) -> &'static str {
+    pub(crate) fn api_version(&self) -> &'static str {
         KINDS.iter().find(|(_, _, kind)| *kind == self.kind).unwrap().1
     }
 }
@@ -73,7 +73,7 @@ struct Change {
 
 /// Everything there is.
 #[derive(Default)]
-pub(super) struct Objects {
+pub(crate) struct Objects {
     version: u64,
     uids: u64,
     oldest: u64,
@@ -85,20 +85,20 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    pub(super) fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    pub(super) fn oldest(&self) -> u64 {
+    pub(crate) fn oldest(&self) -> u64 {
         self.oldest
     }
 
-    pub(super) fn expire(&mut self) {
+    pub(crate) fn expire(&mut self) {
         self.version += 1;
         self.oldest = self.version;
     }
 
-    pub(super) fn hold_rollouts(&mut self, held: bool) {
+    pub(crate) fn hold_rollouts(&mut self, held: bool) {
         self.rollouts_held = held;
         if !held {
             let deployments: Vec<Key> = self
@@ -111,15 +111,15 @@ impl Objects {
         }
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &Key) -> Option<&Value> {
         self.objects.get(key)
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Value> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Value> {
         self.objects.values()
     }
 
-    pub(super) fn of_kind<'a>(&'a self, kind: &str, selector: Option<&str>) -> impl Iterator<Item = &'a Value> {
+    pub(crate) fn of_kind<'a>(&'a self, kind: &str, selector: Option<&str>) -> impl Iterator<Item = &'a Value> {
         let of_kind = self.objects.iter().filter(move |(key, _)| key.kind == kind);
         of_kind
             .map(|(_, object)| object)
@@ -127,19 +127,19 @@ impl Objects {
     }
 
     /// Makes an object; one that is there keeps its uid.
-    pub(super) fn put(&mut self, mut object: Value) {
+    pub(crate) fn put(&mut self, mut object: Value) {
         let key = Key::of(&object);
         object["metadata"]["namespace"] = json!(key.namespace);
         self.commit(&key, object);
     }
 
-    pub(super) fn edit(&mut self, key: &Key, edit: impl FnOnce(&mut Value)) {
+    pub(crate) fn edit(&mut self, key: &Key, edit: impl FnOnce(&mut Value)) {
         let mut object = self.objects.get(key).unwrap_or_else(|| panic!("no {key:?}")).clone();
         edit(&mut object);
         self.commit(key, object);
     }
 
-    pub(super) fn create(&mut self, key: &Key, object: Value) -> Result<Value, Refused> {
+    pub(crate) fn create(&mut self, key: &Key, object: Value) -> Result<Value, Refused> {
         if self.objects.contains_key(key) {
             return Err((409, format!("{} {} already exists", key.kind, key.name)));
         }
@@ -147,7 +147,7 @@ impl Objects {
     }
 
     /// Server-side apply, forced, of an object or of its status.
-    pub(super) fn apply(&mut self, key: &Key, manager: &str, wanted: &Value, status: bool) -> Result<Value, Refused> {
+    pub(crate) fn apply(&mut self, key: &Key, manager: &str, wanted: &Value, status: bool) -> Result<Value, Refused> {
         let live = self.objects.get(key);
         let given = wanted.pointer("/metadata/uid").and_then(Value::as_str);
         match (live, given) {
@@ -189,7 +189,7 @@ impl Objects {
     }
 
     /// The fields that others have applied, and that this manager would change.
-    pub(super) fn conflicts(&self, key: &Key, manager: &str, wanted: &Value) -> Vec<String> {
+    pub(crate) fn conflicts(&self, key: &Key, manager: &str, wanted: &Value) -> Vec<String> {
         let Some(live) = self.objects.get(key) else {
             return Vec::new();
         };
@@ -206,7 +206,7 @@ impl Objects {
         fields
     }
 
-    pub(super) fn delete(&mut self, key: &Key, uid: Option<&str>) -> Result<Value, Refused> {
+    pub(crate) fn delete(&mut self, key: &Key, uid: Option<&str>) -> Result<Value, Refused> {
         let live = self.objects.get(key).ok_or_else(|| not_found(key))?.clone();
         if uid.is_some_and(|uid| live["metadata"]["uid"] != uid) {
             return Err((
@@ -218,7 +218,7 @@ impl Objects {
         Ok(live)
     }
 
-    pub(super) fn remove(&mut self, key: &Key) -> Result<(), Refused> {
+    pub(crate) fn remove(&mut self, key: &Key) -> Result<(), Refused> {
         let before = self.objects.remove(key).ok_or_else(|| not_found(key))?;
         self.applied.retain(|(applied, ..), _| applied != key);
         self.version += 1;
@@ -239,7 +239,7 @@ impl Objects {
     }
 
     /// The next change of a kind after a version, as an event for those who watch with this selector.
-    pub(super) fn event(&self, kind: &str, selector: Option<&str>, after: u64) -> Option<(u64, Value)> {
+    pub(crate) fn event(&self, kind: &str, selector: Option<&str>, after: u64) -> Option<(u64, Value)> {
         let first = self.history.partition_point(|change| change.version <= after);
         let of_kind = self.history[first..].iter().filter(|change| change.key.kind == kind);
         let mut events = of_kind.filter_map(|change| {

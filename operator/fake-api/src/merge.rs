@@ -18,7 +18,7 @@ const KEYED: [(&str, &[&str]); 8] = [
 
 /// Makes `live` what `wanted` says, and takes away what the same manager applied before and no longer does, unless another one
 /// applies it too.
-pub(super) fn apply(field: &str, live: &mut Value, before: Option<&Value>, wanted: &Value, others: &[&Value]) {
+pub(crate) fn apply(field: &str, live: &mut Value, before: Option<&Value>, wanted: &Value, others: &[&Value]) {
     match (wanted, &mut *live) {
         (Value::Object(wanted), Value::Object(live)) => {
             let dropped = before.and_then(Value::as_object).into_iter().flatten();
@@ -51,7 +51,7 @@ pub(super) fn apply(field: &str, live: &mut Value, before: Option<&Value>, wante
 }
 
 /// Paths of the leaves that somebody else applied, and that would be changed.
-pub(super) fn conflicts(path: &str, live: &Value, applied: &Value, wanted: &Value) -> Vec<String> {
+pub(crate) fn conflicts(path: &str, live: &Value, applied: &Value, wanted: &Value) -> Vec<String> {
     match (live, applied, wanted) {
         (Value::Object(live), Value::Object(applied), Value::Object(wanted)) => {
             let both = wanted.iter().filter_map(|(key, wanted)| {
@@ -102,7 +102,7 @@ fn key_of(field: &str, item: &Value) -> Vec<Value> {
 }
 
 /// JSON merge patch (RFC 7386): null takes a field away.
-pub(super) fn patch(live: &mut Value, patch: &Value) {
+pub(crate) fn patch(live: &mut Value, patch: &Value) {
     match (patch, &mut *live) {
         (Value::Object(patch), Value::Object(live)) => {
             for (key, part) in patch {
@@ -117,7 +117,7 @@ pub(super) fn patch(live: &mut Value, patch: &Value) {
 }
 
 /// What the API server adds, as far as the operator meets it.
-pub(super) fn fill_in(key: &Key, object: &mut Value) {
+pub(crate) fn fill_in(key: &Key, object: &mut Value) {
     match key.kind {
         "Service" => {
             let address = cluster_ip(key);
@@ -164,7 +164,7 @@ fn cluster_ip(key: &Key) -> String {
 }
 
 /// An object without what differs from one run to the next: versions, uids, times and tokens.
-pub(super) fn normal(object: &Value) -> Value {
+pub(crate) fn normal(object: &Value) -> Value {
     const DIFFER: [&str; 9] = [
         "resourceVersion",
         "uid",

@@ -1,6 +1,6 @@
 //! Requests: what a method and a path mean, and what is done about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hyper::{Method, Uri};
 use serde_json::{Value, json};
@@ -9,19 +9,19 @@ use super::merge;
 use super::objects::{Key, Objects, Refused};
 
 /// A request as far as it is known before its body.
-pub(super) struct Target {
-    pub(super) verb: &'static str,
-    pub(super) key: Key,
-    pub(super) selector: Option<String>,
+pub(crate) struct Target {
+    pub(crate) verb: &'static str,
+    pub(crate) key: Key,
+    pub(crate) selector: Option<String>,
     /// Version from which to watch.
-    pub(super) since: u64,
+    pub(crate) since: u64,
     status: bool,
     query: BTreeMap<String, String>,
 }
 
 impl Target {
     /// Panics on what the fake does not know: the operator asks for nothing else.
-    pub(super) fn parse(method: &Method, uri: &Uri, applies: bool) -> Self {
+    pub(crate) fn parse(method: &Method, uri: &Uri, applies: bool) -> Self {
         let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
         let rest = match segments.first() {
             Some(&"api") => &segments[2..],
@@ -59,20 +59,20 @@ impl Target {
         }
     }
 
-    pub(super) fn watches(&self) -> bool {
+    pub(crate) fn watches(&self) -> bool {
         self.verb == "watch"
     }
 
-    pub(super) fn is_write(&self) -> bool {
+    pub(crate) fn is_write(&self) -> bool {
         !matches!(self.verb, "watch" | "list" | "get")
     }
 
     /// A later page of a list.
-    pub(super) fn continues(&self) -> bool {
+    pub(crate) fn continues(&self) -> bool {
         self.query.contains_key("continue")
     }
 
-    pub(super) fn read(&self, objects: &Objects, page: Option<usize>) -> Result<Value, Refused> {
+    pub(crate) fn read(&self, objects: &Objects, page: Option<usize>) -> Result<Value, Refused> {
         if self.verb == "get" {
             let found = objects.get(&self.key).cloned();
             return found.ok_or_else(|| (404, format!("{} {} not found", self.key.kind, self.key.name)));
@@ -95,7 +95,23 @@ impl Target {
         }))
     }
 
-    pub(super) fn write(&self, objects: &mut Objects, body: &[u8]) -> Result<Value, Refused> {
+    /// The annotations that this body would set, change or take away, if it is applied.
+    pub(crate) fn annotations(&self, objects: &Objects, body: &[u8]) -> Vec<String> {
+        if self.verb != "apply" {
+            return Vec::new();
+        }
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let of = |object: &Value| -> BTreeMap<String, Value> {
+            let annotations = object["metadata"]["annotations"].as_object().cloned();
+            annotations.unwrap_or_default().into_iter().collect()
+        };
+        let (live, wanted) = (objects.get(&self.key).map(of).unwrap_or_default(), of(&body));
+        let keys: BTreeSet<&String> = live.keys().chain(wanted.keys()).collect();
+        let changed = keys.into_iter().filter(|key| live.get(*key) != wanted.get(*key));
+        changed.cloned().collect()
+    }
+
+    pub(crate) fn write(&self, objects: &mut Objects, body: &[u8]) -> Result<Value, Refused> {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         match self.verb {
             "delete" => objects.delete(&self.key, body.pointer("/preconditions/uid").and_then(Value::as_str)),

@@ -1,10 +1,15 @@
-//! An API server in memory, as the service under a [`Client`]: lists, watches, server-side apply, deletes, and whatever goes wrong with
-//! them. It does what the real one does where the operator depends on it, and no more; the cluster tests run against the real one.
+//! An API server in memory, as the service under a [`Client`] or as an HTTP server: lists, watches, server-side apply, deletes, and
+//! whatever goes wrong with them. It does what the real one does where the operator depends on it, and no more; the cluster tests run
+//! against the real one.
 //!
 //! ```text
-//! Client ─▶ faults (away, throttled, the n-th write) ─▶ requests (verbs) ─▶ objects (versions, history) ─▶ watches
+//! Client, HTTP ─▶ faults (away, throttled, the n-th write) ─▶ requests (verbs) ─▶ objects (versions, history) ─▶ watches
 //! ```
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod faults;
+mod http;
 mod merge;
 mod objects;
 mod requests;
@@ -18,13 +23,14 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Body, Frame};
 use hyper::{Request, Response};
 use kube::Client;
-use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use faults::Faults;
+pub use faults::{Failure, When, Write};
 use objects::{Key, Objects};
 use requests::Target;
 use watching::Watching;
@@ -32,61 +38,7 @@ use watching::Watching;
 type Answer = Result<Response<UnsyncBoxBody<Bytes, io::Error>>, io::Error>;
 
 /// The namespace of everything in these tests.
-pub(super) const NAMESPACE: &str = "video";
-
-/// One write as it came, and what was answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Write {
-    /// `apply`, `status`, `patch`, `create` or `delete`.
-    pub(super) verb: &'static str,
-    /// Kind of the object.
-    pub(super) kind: &'static str,
-    /// Its name.
-    pub(super) name: String,
-    /// The answer's code; 0 for none.
-    pub(super) code: u16,
-    /// It changed something.
-    pub(super) changed: bool,
-}
-
-/// How a write goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// The connection breaks.
-    Connection,
-    /// The answer has this code.
-    Status(u16),
-    /// Whoever writes dies at this moment.
-    Death,
-}
-
-/// Whether a write that goes wrong was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
-    /// It was not.
-    Before,
-    /// It was; only the answer is lost.
-    After,
-}
-
-/// What goes wrong.
-#[derive(Default)]
-struct Faults {
-    /// No connection comes about.
-    away: bool,
-    /// Requests that are answered 429 yet.
-    throttled: u32,
-    /// The write with this number, counted from now.
-    write: Option<(usize, When, Failure)>,
-    /// Writes of these kinds are refused, with this code and message.
-    refused: Vec<(&'static str, u16, String)>,
-    /// Lists come in pages of one; those after the first wait.
-    held_pages: bool,
-    /// Watches of these kinds tell nothing meanwhile.
-    held_watches: Vec<&'static str>,
-    /// Watches of an older number break.
-    epoch: u64,
-}
+pub const NAMESPACE: &str = "video";
 
 #[derive(Default)]
 struct State {
@@ -96,54 +48,53 @@ struct State {
 }
 
 /// The API server. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct FakeApi {
+#[derive(Clone, Default)]
+pub struct FakeApi {
     state: Arc<Mutex<State>>,
     changed: Arc<watch::Sender<()>>,
 }
 
 /// One process that speaks to it.
 #[derive(Clone, Default)]
-pub(super) struct Caller(Arc<AtomicBool>);
+pub struct Caller(Arc<AtomicBool>);
 
 impl Caller {
     /// Whatever it sends from now on does not arrive.
-    pub(super) fn die(&self) {
+    pub fn die(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    pub(super) fn is_dead(&self) -> bool {
+    /// It has died, by [`Caller::die`] or by a [`Failure::Death`].
+    pub fn is_dead(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
 impl FakeApi {
-    pub(super) fn new() -> Self {
-        Self {
-            state: Arc::default(),
-            changed: Arc::new(watch::channel(()).0),
-        }
+    /// One that holds nothing.
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// A client of one process.
-    pub(super) fn client(&self, caller: &Caller) -> Client {
+    pub fn client(&self, caller: &Caller) -> Client {
         let (api, caller) = (self.clone(), caller.clone());
         let service = tower::service_fn(move |request| api.clone().serve(caller.clone(), request));
         Client::new(service, NAMESPACE)
     }
 
     /// What was written since the last call.
-    pub(super) fn take_writes(&self) -> Vec<Write> {
+    pub fn take_writes(&self) -> Vec<Write> {
         std::mem::take(&mut self.lock().writes)
     }
 
     /// Writes that were not taken yet.
-    pub(super) fn writes(&self) -> usize {
+    pub fn writes(&self) -> usize {
         self.lock().writes.len()
     }
 
     /// No connection comes about from now on, and those that are there break; or all is well again.
-    pub(super) fn away(&self, away: bool) {
+    pub fn away(&self, away: bool) {
         self.change(|state| {
             state.faults.away = away;
             state.faults.epoch += 1;
@@ -151,47 +102,47 @@ impl FakeApi {
     }
 
     /// Every watch breaks.
-    pub(super) fn cut(&self) {
+    pub fn cut(&self) {
         self.change(|state| state.faults.epoch += 1);
     }
 
     /// Everything that was is forgotten: a watch from before is answered 410.
-    pub(super) fn expire(&self) {
+    pub fn expire(&self) {
         self.change(|state| state.objects.expire());
     }
 
     /// The next requests are answered 429.
-    pub(super) fn throttle(&self, requests: u32) {
+    pub fn throttle(&self, requests: u32) {
         self.change(|state| state.faults.throttled = requests);
     }
 
     /// The n-th write from now on (from 1) goes wrong.
-    pub(super) fn fail_write(&self, number: usize, when: When, failure: Failure) {
+    pub fn fail_write(&self, number: usize, when: When, failure: Failure) {
         self.change(|state| state.faults.write = Some((number, when, failure)));
     }
 
     /// The fault of [`FakeApi::fail_write`] has not come yet.
-    pub(super) fn fails_yet(&self) -> bool {
+    pub fn fails_yet(&self) -> bool {
         self.lock().faults.write.is_some()
     }
 
     /// Writes of a kind are refused from now on.
-    pub(super) fn refuse(&self, kind: &'static str, code: u16, message: &str) {
+    pub fn refuse(&self, kind: &'static str, code: u16, message: &str) {
         self.change(|state| state.faults.refused.push((kind, code, message.to_owned())));
     }
 
     /// Nothing is refused any more.
-    pub(super) fn accept(&self) {
+    pub fn accept(&self) {
         self.change(|state| state.faults.refused.clear());
     }
 
     /// Lists come in pages of one from now on, and those after the first wait until this is taken back.
-    pub(super) fn hold_pages(&self, held: bool) {
+    pub fn hold_pages(&self, held: bool) {
         self.change(|state| state.faults.held_pages = held);
     }
 
     /// Watches of a kind tell nothing from now on, or tell again, and all that came meanwhile.
-    pub(super) fn hold_watch(&self, kind: &'static str, held: bool) {
+    pub fn hold_watch(&self, kind: &'static str, held: bool) {
         self.change(|state| {
             state.faults.held_watches.retain(|known| *known != kind);
             state.faults.held_watches.extend(held.then_some(kind));
@@ -199,17 +150,17 @@ impl FakeApi {
     }
 
     /// Deployments have no controller from now on, or have one again: what it says of them stands still meanwhile.
-    pub(super) fn hold_rollouts(&self, held: bool) {
+    pub fn hold_rollouts(&self, held: bool) {
         self.change(|state| state.objects.hold_rollouts(held));
     }
 
     /// Makes an object, or puts another in its place, as a person does.
-    pub(super) fn put(&self, object: Value) {
+    pub fn put(&self, object: Value) {
         self.change(|state| state.objects.put(object));
     }
 
     /// Applies under another manager's name.
-    pub(super) fn apply_as(&self, manager: &str, object: &Value) {
+    pub fn apply_as(&self, manager: &str, object: &Value) {
         self.change(|state| {
             let key = Key::of(object);
             state.objects.apply(&key, manager, object, false).unwrap();
@@ -217,29 +168,29 @@ impl FakeApi {
     }
 
     /// Edits an object as a person does. Panics if there is none.
-    pub(super) fn edit(&self, kind: &str, name: &str, edit: impl FnOnce(&mut Value)) {
+    pub fn edit(&self, kind: &str, name: &str, edit: impl FnOnce(&mut Value)) {
         self.change(|state| state.objects.edit(&Key::named(kind, name), edit));
     }
 
     /// Deletes an object, and what it owns.
-    pub(super) fn remove(&self, kind: &str, name: &str) {
+    pub fn remove(&self, kind: &str, name: &str) {
         self.change(|state| state.objects.remove(&Key::named(kind, name)).unwrap());
     }
 
     /// An object as it stands.
-    pub(super) fn get(&self, kind: &str, name: &str) -> Option<Value> {
+    pub fn get(&self, kind: &str, name: &str) -> Option<Value> {
         self.lock().objects.get(&Key::named(kind, name)).cloned()
     }
 
     /// Every object of a kind.
-    pub(super) fn all(&self, kind: &str) -> Vec<Value> {
+    pub fn all(&self, kind: &str) -> Vec<Value> {
         let state = self.lock();
         let of_kind = state.objects.all().filter(|object| object["kind"] == kind);
         of_kind.cloned().collect()
     }
 
     /// Every object without what differs from one run to the next.
-    pub(super) fn normal(&self) -> Vec<Value> {
+    pub fn normal(&self) -> Vec<Value> {
         let state = self.lock();
         let lasting = state.objects.all().filter(|object| object["kind"] != "Event");
         lasting.map(merge::normal).collect()
@@ -255,7 +206,10 @@ impl FakeApi {
         self.state.lock().unwrap()
     }
 
-    async fn serve(self, caller: Caller, request: Request<Body>) -> Answer {
+    async fn serve<B>(self, caller: Caller, request: Request<B>) -> Answer
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
         let (parts, body) = request.into_parts();
         let content = parts
             .headers
@@ -307,6 +261,7 @@ impl FakeApi {
             }
             let refused = state.faults.refused.iter().find(|(kind, ..)| *kind == target.key.kind);
             let before = state.objects.version();
+            let annotations = target.annotations(&state.objects, body);
             let done = match (fault, refused) {
                 (Some((When::Before, _)), _) => Ok(Value::Null),
                 (_, Some((_, code, message))) => Err((*code, message.clone())),
@@ -332,6 +287,7 @@ impl FakeApi {
                 name: target.key.name.clone(),
                 code,
                 changed: state.objects.version() != before,
+                annotations,
             });
             answer
         });

@@ -9,19 +9,19 @@ use tokio::sync::watch;
 use super::{Caller, FakeApi};
 
 /// A watch that is open.
-pub(super) struct Watching {
-    pub(super) api: FakeApi,
-    pub(super) caller: Caller,
-    pub(super) changed: watch::Receiver<()>,
-    pub(super) kind: &'static str,
-    pub(super) selector: Option<String>,
-    pub(super) at: u64,
-    pub(super) epoch: u64,
-    pub(super) ended: bool,
+pub(crate) struct Watching {
+    pub(crate) api: FakeApi,
+    pub(crate) caller: Caller,
+    pub(crate) changed: watch::Receiver<()>,
+    pub(crate) kind: &'static str,
+    pub(crate) selector: Option<String>,
+    pub(crate) at: u64,
+    pub(crate) epoch: u64,
+    pub(crate) ended: bool,
 }
 
 impl Watching {
-    pub(super) async fn next(&mut self) -> Option<Result<Bytes, io::Error>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, io::Error>> {
         loop {
             if self.ended {
                 return None;
