@@ -1,5 +1,7 @@
 //! What a node costs when it does nothing, and what a viewer costs.
 
+mod hls;
+
 use std::time::Duration;
 
 use e2e::bench::{load, raise_file_limit};
