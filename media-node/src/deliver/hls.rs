@@ -9,6 +9,7 @@ use http::{Method, Request, Response};
 use tokio::time::Instant;
 
 pub use ask::{Ask, Position};
+pub(super) use reply::takes_gzip;
 
 use self::reply::{Cache, Kind};
 use super::Delivery;
@@ -125,7 +126,9 @@ async fn channel(delivery: &Delivery, name: &StreamName, newcomer: bool) -> Resu
             let message = format!("no stream {}/{name} here", delivery.app);
             Err(Refusal::not_found(message).into())
         }
-        (Err(error @ Unavailable::Temporarily), None) => Err(Sorry::Later(meters::Refusal::NotFound, error.to_string())),
+        (Err(error @ Unavailable::Temporarily), None) => {
+            Err(Sorry::Later(meters::Refusal::NotFound, error.to_string()))
+        }
     }
 }
 
