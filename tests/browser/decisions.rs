@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-const SUITES: [&str; 4] = ["boxes", "console", "pace", "splice"];
+const SUITES: [&str; 7] = ["boxes", "choice", "console", "pace", "report", "splice", "tuning"];
 
 /// `/play/{file}` and `/console/{file}` from the pages' folders, `/tests/{file}` from this one, an empty document elsewhere.
 async fn serve_files() -> SocketAddr {
@@ -76,7 +76,7 @@ async fn the_decisions_of_player_and_console_hold_their_tests() {
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     assert!(
-        result["count"].as_u64() >= Some(47),
+        result["count"].as_u64() >= Some(65),
         "only {} tests ran",
         result["count"]
     );

@@ -5,8 +5,12 @@
 
 mod console;
 mod decisions;
+mod embed;
 mod faults;
 mod figures;
 mod fleet;
+mod front;
+mod hls;
 mod page;
+mod protocols;
 mod stage;

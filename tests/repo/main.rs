@@ -7,6 +7,7 @@ mod licences;
 mod manifests;
 mod monitoring;
 mod sources;
+mod vendored;
 mod words;
 
 use std::path::{Path, PathBuf};

@@ -1,14 +1,17 @@
 //! The player page as answers: `no-cache` and an ETag, so that a new version of the node is a new page at once.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use sha1::{Digest, Sha1};
 
+use super::hls::takes_gzip;
 use super::page::{self, Asset};
 
 /// ETags of the files asked for so far: there are as many as the page has files.
@@ -31,12 +34,14 @@ impl Assets {
 
     fn answer(&self, asset: Asset, headers: &HeaderMap) -> Response<Bytes> {
         let etag = self.etag(asset);
+        let compressed = asset.gzip && takes_gzip(headers);
         let known = headers
             .get(header::IF_NONE_MATCH)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
         let mut response = Response::new(match known {
             true => Bytes::new(),
+            false if asset.gzip && !compressed => decompressed(asset.body),
             false => Bytes::from_static(asset.body),
         });
         if known {
@@ -46,6 +51,14 @@ impl Assets {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if asset.gzip {
+            headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        if compressed && !known {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        // A weak one where two encodings share it (RFC 9110 §8.8.1).
+        let etag = if asset.gzip { format!("W/{etag}") } else { etag };
         if let Ok(etag) = HeaderValue::from_str(&etag) {
             headers.insert(header::ETAG, etag);
         }
@@ -59,6 +72,15 @@ impl Assets {
             .or_insert_with(|| format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha1::digest(asset.body))))
             .clone()
     }
+}
+
+/// For the rare client that takes no gzip. The file is one of ours: it is whole, and of a length that we know.
+fn decompressed(body: &[u8]) -> Bytes {
+    let mut text = Vec::with_capacity(body.len() * 4);
+    if let Err(error) = GzDecoder::new(body).read_to_end(&mut text) {
+        tracing::error!(%error, "a file of the page is damaged");
+    }
+    text.into()
 }
 
 #[cfg(test)]
@@ -78,6 +100,27 @@ mod tests {
         assert!(second.body().is_empty());
         assert_eq!(assets.file("player.css", &headers).unwrap().status(), StatusCode::OK);
         assert!(assets.file("nothing.js", &headers).is_none());
+    }
+
+    #[test]
+    fn what_is_stored_in_gzip_is_sent_so_to_those_who_take_it_and_plain_to_others() {
+        let assets = Assets::default();
+        let mut headers = HeaderMap::new();
+        let plain = assets.file("hls.min.mjs", &headers).unwrap();
+        assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
+        assert!(plain.body().ends_with(b"hls.min.mjs.map\n"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, br"));
+        let compressed = assets.file("hls.min.mjs", &headers).unwrap();
+        assert_eq!(compressed.headers()[header::CONTENT_ENCODING], "gzip");
+        assert!(compressed.body().len() * 3 < plain.body().len());
+        for response in [&plain, &compressed] {
+            assert_eq!(response.headers()[header::VARY], "accept-encoding");
+        }
+        headers.insert(header::IF_NONE_MATCH, plain.headers()[header::ETAG].clone());
+        assert_eq!(
+            assets.file("hls.min.mjs", &headers).unwrap().status(),
+            StatusCode::NOT_MODIFIED
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use http::{Method, Request, Response};
 use tokio::time::Instant;
 
 pub use ask::{Ask, Position};
+pub(super) use reply::takes_gzip;
 
 use self::reply::{Cache, Kind};
 use super::Delivery;
@@ -61,7 +62,7 @@ pub async fn answer<B>(
         let message = "this node drains: try again, another one will take you".to_owned();
         return Err(Sorry::Later(meters::Refusal::Draining, message));
     }
-    let channel = channel(delivery, name).await?;
+    let channel = channel(delivery, name, newcomer).await?;
     channel.asked();
     let reply = match ask {
         Ask::Multivariant { plain } => multivariant(&channel, name, plain).await?,
@@ -107,21 +108,27 @@ pub async fn answer<B>(
     Ok(response)
 }
 
-/// The channel of a stream: one that is live, or has ended less than a window ago.
-async fn channel(delivery: &Delivery, name: &StreamName) -> Result<Channel, Sorry> {
+/// The channel of a stream: one that is live, or has ended less than a window ago. For a newcomer to one that has ended it is
+/// looked whether the stream is back upstream: nobody else would on an edge that pulls on demand, and a player that waits for its
+/// return would keep the old one for ever by asking.
+async fn channel(delivery: &Delivery, name: &StreamName, newcomer: bool) -> Result<Channel, Sorry> {
     if let Some(stream) = delivery.hub.get(name).filter(|stream| stream.ended().is_none()) {
         return Ok(delivery.channels.open(&stream));
     }
-    if let Some(channel) = delivery.channels.get(name) {
-        return Ok(channel);
+    let ended = delivery.channels.get(name);
+    if let Some(channel) = ended.as_ref().filter(|_| !newcomer) {
+        return Ok(channel.clone());
     }
-    match delivery.hub.find(name).await {
-        Ok(stream) => Ok(delivery.channels.open(&stream)),
-        Err(Unavailable::NotFound) => {
+    match (delivery.hub.find(name).await, ended) {
+        (Ok(stream), _) => Ok(delivery.channels.open(&stream)),
+        (Err(_), Some(channel)) => Ok(channel),
+        (Err(Unavailable::NotFound), None) => {
             let message = format!("no stream {}/{name} here", delivery.app);
             Err(Refusal::not_found(message).into())
         }
-        Err(error @ Unavailable::Temporarily) => Err(Sorry::Later(meters::Refusal::NotFound, error.to_string())),
+        (Err(error @ Unavailable::Temporarily), None) => {
+            Err(Sorry::Later(meters::Refusal::NotFound, error.to_string()))
+        }
     }
 }
 

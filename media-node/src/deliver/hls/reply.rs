@@ -159,7 +159,7 @@ fn put(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
 }
 
 /// RFC 9110 §12.5.3, as far as it matters here: `gzip` or `*` is named, and not with weight 0.
-fn takes_gzip(asked: &HeaderMap) -> bool {
+pub(in crate::deliver) fn takes_gzip(asked: &HeaderMap) -> bool {
     asked
         .get_all(header::ACCEPT_ENCODING)
         .iter()

@@ -26,12 +26,13 @@ export const LIMITS = Object.freeze({
   risingMs: 80,
 });
 
-/** @typedef {{targetMs: number, steering: "no"|"fast"|"slow", slots: {at: number, lead: number}[], seekAt: number, seekCostMs: number, jumping: boolean, look: {at: number, lead: number}, rising: boolean, startedAt: number, brokenAt: number, at: number}} Pace */
+/** @typedef {{baseMs: number, targetMs: number, steering: "no"|"fast"|"slow", slots: {at: number, lead: number}[], seekAt: number, seekCostMs: number, jumping: boolean, look: {at: number, lead: number}, rising: boolean, startedAt: number, brokenAt: number, at: number}} Pace */
 
-/** Memory of a player that has shown nothing yet. @returns {Pace} */
-export function newPace() {
+/** Memory of a player that has shown nothing yet; `baseMs` is the margin of calm weather. @returns {Pace} */
+export function newPace(baseMs = LIMITS.baseTargetMs) {
   return {
-    targetMs: LIMITS.baseTargetMs,
+    baseMs,
+    targetMs: baseMs,
     steering: "no",
     slots: [],
     look: { at: -Infinity, lead: Infinity },
@@ -92,14 +93,18 @@ export function decide(before, facts) {
   return verdict(steer(pace, excessMs), null, pace.steering, marginMs);
 }
 
-/** The rate for a margin that is `excessMs` over the target, with hysteresis so that small errors are left alone. */
+/**
+ * The rate for a margin that is `excessMs` over the target, with hysteresis so that small errors are left alone: what is small
+ * grows with the margin of calm weather, as media that come in larger pieces come less evenly.
+ */
 function steer(pace, excessMs) {
-  if (excessMs > LIMITS.fastBandMs || (pace.steering === "fast" && excessMs > LIMITS.settledMs)) {
+  const scale = pace.baseMs / LIMITS.baseTargetMs;
+  if (excessMs > LIMITS.fastBandMs * scale || (pace.steering === "fast" && excessMs > LIMITS.settledMs)) {
     pace.steering = "fast";
     const rate = Math.min(LIMITS.maxRate, 1.02 + excessMs / 3000);
     return Math.round(rate * 100) / 100;
   }
-  if (excessMs < -LIMITS.slowBandMs || (pace.steering === "slow" && excessMs < -LIMITS.settledMs)) {
+  if (excessMs < -LIMITS.slowBandMs * scale || (pace.steering === "slow" && excessMs < -LIMITS.settledMs)) {
     pace.steering = "slow";
     return LIMITS.dryRate;
   }
@@ -110,7 +115,7 @@ function steer(pace, excessMs) {
 function retarget(pace, before, { nowMs, stallEndedMs, returned }) {
   if (before.at >= 0) {
     const left = Math.exp(-(nowMs - before.at) / LIMITS.decayMs);
-    pace.targetMs = LIMITS.baseTargetMs + (pace.targetMs - LIMITS.baseTargetMs) * left;
+    pace.targetMs = pace.baseMs + (pace.targetMs - pace.baseMs) * left;
   }
   if (stallEndedMs > 0) {
     // Leads from before and during the stall say nothing about what comes now.

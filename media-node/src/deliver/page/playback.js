@@ -14,6 +14,7 @@ export class Playback {
   #movedAt = 0;
   #stall = false;
   #returned = false;
+  #free = false;
   #end;
 
   /** @param {import("./screen.js").Screen} screen @param {() => number|null} end up to where media have come @param {(nowMs: number) => void} ontick */
@@ -70,7 +71,7 @@ export class Playback {
       returned: this.#returned,
     };
     this.#returned = false;
-    const verdict = decide(this.#pace, facts);
+    const verdict = this.#judge(sink.marginMs, facts);
     this.#pace = verdict.pace;
     this.why = verdict.why;
     this.bufferMs = bufferAhead(ranges, position);
@@ -84,9 +85,24 @@ export class Playback {
     }
   }
 
+  /** Without a margin nobody steers: the browser does, or the viewer has gone back in time. */
+  #judge(marginMs, facts) {
+    if (marginMs === null) {
+      this.#free = true;
+      return { pace: this.#pace, rate: 1, seekTo: null, why: "free" };
+    }
+    if (marginMs !== this.#pace.baseMs) {
+      this.#pace = { ...this.#pace, baseMs: marginMs, targetMs: Math.max(marginMs, this.#pace.targetMs) };
+    }
+    const returned = facts.returned || this.#free;
+    this.#free = false;
+    return decide(this.#pace, { ...facts, returned });
+  }
+
   #begin(sink, nowMs) {
     this.#sink = sink;
-    this.#pace = { ...newPace(), targetMs: this.#pace.targetMs };
+    this.#free = false;
+    this.#pace = { ...newPace(), baseMs: this.#pace.baseMs, targetMs: this.#pace.targetMs };
     this.started = false;
     this.#stall = false;
     this.#position = -1;

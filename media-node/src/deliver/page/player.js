@@ -1,5 +1,6 @@
-// The player page: form, list of live streams, controls, figures. What plays is in session.js (connections), screen.js and
-// sink.js (elements and buffers), playback.js and pace.js (speed and jumps).
+// The player page: form, list of live streams, controls, figures. By which protocol is in choice.js; what plays is in session.js
+// (WebSocket), segments.js and native.js (HLS), screen.js, sink.js and reel.js (elements and buffers), playback.js and pace.js
+// (speed and jumps).
 //
 // For tests and for pages that embed this one, `window.headwater` is an object whose fields are always current:
 //   state          "idle" | "connecting" | "buffering" | "playing" | "paused" | "blocked" (the browser wants a click)
@@ -9,14 +10,23 @@
 //   node, epoch    who serves, which incarnation of the stream                  rate         playback rate
 //   moves, reconnects, stalls, seeks   counts since Play                        targetMs     margin that is steered to
 //   why            the last decision of the pace
+//   protocol       "ws" | "hls" | "native", null if none will do                choice    {protocol, why, automatic}
+//   qualities      {id, label} of what can be chosen                            quality   what the viewer chose, -1 for automatic
+//   shownQuality   id of what is shown                                          edgeLatencyMs   hls.js's figure, null without it
+//   choose(id), goLive()
 //   video          the element that is seen (it can change)
 //   play({server, app, stream}), stop()
 
+import { choose } from "./choice.js";
+import { Deck } from "./deck.js";
+import { NativeSession } from "./native.js";
 import { Playback } from "./playback.js";
+import { Reporter } from "./report.js";
 import { Screen } from "./screen.js";
+import { SegmentSession } from "./segments.js";
 import { Session } from "./session.js";
 import { Source } from "./sink.js";
-import { showFigures, showStreams, wording } from "./words.js";
+import { showFigures, showProtocol, showStreams, wording } from "./words.js";
 
 const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/;
 const LIST_EVERY_MS = 3000;
@@ -25,8 +35,14 @@ const FIGURES_EVERY_MS = 250;
 const byId = (id) => document.getElementById(id);
 const form = byId("open");
 const screen = new Screen(byId("screen"), render);
+const asked = new URL(location.href).searchParams;
+const embedded = asked.has("embed");
+const reporter = new Reporter(asked.get("origin"));
+const deck = new Deck({ menu: byId("quality"), bar: byId("time"), live: byId("live") }, () => session);
 let target = null; // {server, app, stream}
 let session = null;
+let choice = { protocol: null, why: "", automatic: true };
+let found = {}; // what was learnt of this target while it was tried
 let paused = false;
 let base = { moves: 0, reconnects: 0, stalls: 0, seeks: 0 };
 let shownAt = 0;
@@ -41,18 +57,65 @@ const playback = new Playback(screen, mediaEnd, (nowMs) => {
 function play({ server, app, stream }) {
   target = { server, app, stream };
   session?.stop();
+  session = null;
   screen.clear();
   base = { moves: 0, reconnects: 0, stalls: playback.stalls, seeks: playback.seeks };
-  paused = false;
+  found = {};
+  paused = asked.get("autoplay") === "0";
   open();
 }
 
 function open() {
-  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   byId("stage").hidden = false;
-  if (!Source) return render();
-  session = new Session(new URL(`${scheme}//${target.server}/${target.app}/${target.stream}.mp4`), screen, render);
+  choice = choose(facts());
+  if (!paused && choice.protocol) session = begin(choice.protocol);
   render();
+}
+
+/** What the choice of a protocol depends on. */
+function facts() {
+  const entry = target.server === location.host ? streams.find(({ app, name }) => app === target.app && name === target.stream) : null;
+  const codecs = [entry?.video, entry?.audio].filter(Boolean).join(",");
+  return {
+    asked: new URL(location.href).searchParams.get("protocol"),
+    mse: "MediaSource" in globalThis,
+    managed: "ManagedMediaSource" in globalThis,
+    native: document.createElement("video").canPlayType("application/vnd.apple.mpegurl") !== "",
+    playable: Source && codecs ? Source.isTypeSupported(`video/mp4; codecs="${codecs}"`) : null,
+    blocked: false,
+    several: false,
+    ...found,
+  };
+}
+
+function begin(protocol) {
+  const at = (scheme, form) => new URL(`${scheme}//${target.server}/${target.app}/${target.stream}.${form}`);
+  const { protocol: scheme } = location;
+  if (protocol === "ws") return new Session(at(scheme === "https:" ? "wss:" : "ws:", "mp4"), screen, changed);
+  const Viewing = protocol === "hls" ? SegmentSession : NativeSession;
+  return new Viewing(at(scheme, "m3u8"), screen, changed);
+}
+
+/** The session has something to tell; it may be that another protocol is to be taken. */
+function changed() {
+  if (session && choice.automatic && choice.protocol === "ws") {
+    if (session.detail === "shut") found = { blocked: true };
+    else if (session.detail === "several") found = { several: true };
+    else if (session.state === "unsupported") found = { playable: false };
+    const next = choose(facts());
+    if (next.protocol && next.protocol !== choice.protocol) {
+      leave();
+      return open();
+    }
+  }
+  render();
+}
+
+/** Ends the session and keeps its counts and its last picture. */
+function leave() {
+  base = { ...base, moves: stats.moves, reconnects: stats.reconnects };
+  session?.stop();
+  session = null;
 }
 
 function stop() {
@@ -63,16 +126,21 @@ function stop() {
   render();
 }
 
-/** Live has no pause: the connection ends, the last picture stays, and Play goes on with what is live then. */
+/**
+ * Live has no pause: the session ends, the last picture stays, and Play goes on with what is live then. Where one can go back
+ * in time, Play goes on where Pause was.
+ */
 function togglePause() {
   if (!target) return;
   paused = !paused;
+  const { video } = screen;
   if (paused) {
-    base = { ...base, moves: stats.moves, reconnects: stats.reconnects };
-    session?.stop();
-    session = null;
-    screen.video?.pause();
+    video?.pause();
+    if (!deck.place) leave();
     render();
+  } else if (session) {
+    session.seek(video.currentTime);
+    screen.play();
   } else {
     open();
   }
@@ -81,7 +149,7 @@ function togglePause() {
 const stats = {
   get state() {
     if (!target) return "idle";
-    if (!Source) return "unsupported";
+    if (!choice.protocol) return "unsupported";
     if (paused) return "paused";
     if (session.state !== "playing") return session.state;
     if (screen.blocked) return "blocked";
@@ -128,6 +196,26 @@ const stats = {
   get why() {
     return playback.why;
   },
+  get protocol() {
+    return choice.protocol;
+  },
+  get choice() {
+    return choice;
+  },
+  get qualities() {
+    return session?.qualities ?? [];
+  },
+  get quality() {
+    return session?.quality ?? -1;
+  },
+  get shownQuality() {
+    return session?.shownQuality ?? -1;
+  },
+  get edgeLatencyMs() {
+    return session?.edgeLatencyMs ?? null;
+  },
+  choose: (id) => session?.choose?.(id),
+  goLive: () => session?.goLive?.(),
   get detail() {
     return session?.detail ?? "";
   },
@@ -150,12 +238,23 @@ function render() {
   if (message.textContent !== words.text) message.textContent = words.text;
   byId("lamp").dataset.tone = words.tone;
   byId("title").textContent = target ? `${target.app}/${target.stream}` : "";
-  byId("start").hidden = state !== "blocked";
+  byId("start").hidden = state !== "blocked" && !(paused && !screen.video);
   byId("unmute").hidden = !screen.mutedByBrowser || state !== "playing";
   byId("pause").textContent = paused ? "Play" : "Pause";
   byId("mute").textContent = screen.muted ? "Unmute" : "Mute";
   byId("mute").setAttribute("aria-pressed", String(screen.muted));
-  if (target) showFigures(byId("figures"), stats, words);
+  deck.show();
+  if (!target) return;
+  showProtocol(byId("protocol"), choice);
+  showFigures(byId("figures"), stats, words);
+  reporter.tell(performance.now(), { ...choice, state, quality: qualityShown(), latencyMs: stats.latencyMs, message: words.text });
+}
+
+/** As in the menu, or the height of the picture where there is no menu; empty without a picture. */
+function qualityShown() {
+  const { qualities, shownQuality, video } = stats;
+  const entry = qualities.find(({ id }) => id >= 0 && id === shownQuality);
+  return entry?.label ?? (video?.videoHeight ? `${video.videoHeight}p` : "");
 }
 
 // Page
@@ -171,7 +270,11 @@ function readForm() {
 }
 
 function pathOf({ server, app, stream }) {
-  return `/play/${app}/${stream}${server === location.host ? "" : `?server=${encodeURIComponent(server)}`}`;
+  const kept = new URLSearchParams();
+  if (server !== location.host) kept.set("server", server);
+  const protocol = new URL(location.href).searchParams.get("protocol");
+  if (protocol !== null) kept.set("protocol", protocol);
+  return `/play/${app}/${stream}${kept.size ? `?${kept}` : ""}`;
 }
 
 function targetOf(address) {
@@ -225,7 +328,7 @@ byId("streams").addEventListener("click", (event) => {
   byId("stage").scrollIntoView({ block: "nearest" });
 });
 byId("pause").addEventListener("click", togglePause);
-byId("start").addEventListener("click", () => screen.play());
+byId("start").addEventListener("click", () => (paused ? togglePause() : screen.play()));
 for (const id of ["mute", "unmute"]) byId(id).addEventListener("click", () => (screen.muted = id === "mute" && !screen.muted));
 byId("full").addEventListener("click", toggleFull);
 
@@ -258,5 +361,7 @@ function start() {
   }
 }
 
+document.documentElement.classList.toggle("embed", embedded);
+if (asked.get("muted") === "1") screen.muted = true;
 start();
-refreshStreams();
+if (!embedded) refreshStreams(); // a browser has six connections to a server: none for a list that is not shown

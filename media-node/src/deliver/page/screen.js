@@ -1,7 +1,5 @@
-// The video elements. Normally one; while a new MediaSource starts there are two, and the old picture stays up until the new
+// The video elements. Normally one; while a new source starts there are two, and the old picture stays up until the new
 // one has its first frame, so that the picture never goes dark.
-
-import { Sink } from "./sink.js";
 
 export class Screen {
   #shown = null;
@@ -46,8 +44,8 @@ export class Screen {
     this.onchange();
   }
 
-  /** A new MediaSource for `mime`; it takes the place of the old one with its first decoded frame. */
-  rebuild(mime, onfail) {
+  /** A new element, given to whom `make` says; it takes the place of the old one with its first decoded frame. */
+  rebuild(make) {
     this.#coming?.close();
     this.#coming?.video.remove();
     const video = document.createElement("video");
@@ -55,7 +53,7 @@ export class Screen {
     video.autoplay = true;
     video.muted = this.#muted;
     video.volume = this.#volume;
-    const sink = new Sink(video, mime, onfail);
+    const sink = make(video);
     video.addEventListener("loadeddata", () => this.#swap(sink), { once: true });
     if (this.#shown) {
       this.#coming = sink;

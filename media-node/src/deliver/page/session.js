@@ -1,9 +1,10 @@
 // One viewing of one stream: connects, reconnects, moves, and passes frames on to the screen's sink exactly once.
 
 import { widen } from "./boxes.js";
+import { isSet } from "./choice.js";
 import { Connection } from "./connection.js";
 import { moveDelay, reconnectDelay } from "./retry.js";
-import { Source } from "./sink.js";
+import { Sink, Source } from "./sink.js";
 import { endOf, handover, isNew, place } from "./splice.js";
 
 const MAX_HELD_BYTES = 32 << 20;
@@ -12,6 +13,9 @@ const BACKWARD_S = 1;
 /** Video frames claim to be this long, so that gaps of up to twice as much are played through; `end` says the truth. */
 const CLAIMED_S = { video: 0.5 };
 const FAILED_RECENTLY_MS = 20000;
+/** Upgrades in a row that failed although the same path answers by HTTP: something on the way lets no WebSocket through. */
+const SHUT = 2;
+const ASK_MS = 2000;
 
 /** A connection with what it has said of its stream. */
 class Line {
@@ -47,6 +51,7 @@ export class Session {
   #offset = 0;
   #anchors = [];
   #ends = {}; // newest presentation end of each kind in the sink, seconds
+  #shut = 0; // upgrades that failed in a row although the node answers
   #failedAt = -Infinity; // when the browser last refused media: the back-off goes on although frames come
 
   /** @param {URL} url of the stream, `ws:` or `wss:` @param {import("./screen.js").Screen} screen @param {() => void} onstate */
@@ -58,6 +63,11 @@ export class Session {
     this.detail = "";
     this.moves = 0;
     this.reconnects = 0;
+    this.qualities = []; // a stream of frames has but one
+    this.quality = this.shownQuality = -1;
+    this.edgeLatencyMs = null;
+    this.seekable = [];
+    this.back = false;
     this.#connect();
   }
 
@@ -123,6 +133,7 @@ export class Session {
       case "hello":
         if (this.#greeted) this.reconnects += 1;
         this.#greeted = true;
+        this.#shut = 0;
         this.#set("playing"); // connected: whether pictures come is seen at the buffer
         this.#onstate();
         break;
@@ -200,7 +211,9 @@ export class Session {
     this.#offset = offset;
     const sameKinds = this.#program && [...kinds].join() === [...this.#program.kinds].join();
     this.#program = { mime, bytes, kinds, epoch };
-    if (!sameKinds || !this.#screen.sink) this.#screen.rebuild(mime, (why) => this.#sinkFailed(why));
+    if (!sameKinds || !this.#screen.sink) {
+      this.#screen.rebuild((video) => new Sink(video, mime, (why) => this.#sinkFailed(why)));
+    }
     this.#screen.sink.takeInit(bytes, mime, offset);
     this.#ends = {};
     return true;
@@ -245,14 +258,12 @@ export class Session {
   async #askWhy() {
     const url = new URL(this.#url);
     url.protocol = url.protocol.replace("ws", "http");
-    let status = 0;
-    try {
-      ({ status } = await fetch(url, { method: "HEAD", signal: AbortSignal.timeout(2000) }));
-    } catch {
-      // No answer, or another origin that does not let scripts read it.
-    }
+    const { status } = await ask(url, "HEAD");
+    const several = status === 404 && isSet((await ask(playlistOf(url), "GET")).text);
     if (this.#stopped || this.state === "playing") return;
-    if (status === 404) this.#set(this.state === "ended" ? "ended" : "waiting");
+    this.#shut = status === 200 ? this.#shut + 1 : 0;
+    if (status === 404) this.#set(this.state === "ended" ? "ended" : "waiting", several ? "several" : "");
+    else if (this.#shut >= SHUT) this.#set("reconnecting", "shut");
     else if (this.state !== "ended") this.#set("reconnecting", status === 503 ? "busy" : status ? "" : "unreachable");
   }
 
@@ -361,6 +372,22 @@ export class Session {
     }
     this.#onstate();
   }
+}
+
+/** Status and text; status 0 without an answer, or from another origin that does not let scripts read it. */
+async function ask(url, method) {
+  try {
+    const answer = await fetch(url, { method, signal: AbortSignal.timeout(ASK_MS) });
+    return { status: answer.status, text: answer.ok ? await answer.text() : "" };
+  } catch {
+    return { status: 0, text: "" };
+  }
+}
+
+function playlistOf(url) {
+  const playlist = new URL(url);
+  playlist.pathname = playlist.pathname.replace(/\.mp4$/, ".m3u8");
+  return playlist;
 }
 
 function equal(a, b) {

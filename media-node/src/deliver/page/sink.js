@@ -1,6 +1,7 @@
 // A video element with its MediaSource and one SourceBuffer: takes init segments and fragments in order, keeps the buffer short.
 // Whatever it cannot do it reports once by `onfail`; whoever owns it then makes a new one.
 
+import { LIMITS } from "./pace.js";
 import { trimTo } from "./splice.js";
 
 const KEEP_BEHIND_S = 10;
@@ -27,6 +28,7 @@ export class Sink {
   constructor(video, mime, onfail) {
     this.video = video;
     this.droppedAtQueue = 0;
+    this.marginMs = LIMITS.baseTargetMs;
     this.#mime = mime;
     this.onfail = onfail;
     this.#media = new Source();

@@ -1,5 +1,7 @@
 // What the page says: states as sentences, figures with units, the list of streams. It writes text nodes only, never markup.
 
+import { PROTOCOLS } from "./choice.js";
+
 const LABELS = {
   idle: "idle",
   connecting: "connecting",
@@ -16,7 +18,7 @@ const LABELS = {
 const NAMES = { avc1: "H.264", hvc1: "H.265", hev1: "H.265", av01: "AV1", mp4a: "AAC", opus: "Opus" };
 
 /** The sentence over the picture (empty while all is well), the short label, and the lamp's tone. */
-export function wording(state, { detail, moving }, { server, app, stream }) {
+export function wording(state, { detail, moving, choice }, { server, app, stream }) {
   const label = moving && state === "playing" ? "live, moving to another edge" : LABELS[state];
   const name = `${app}/${stream}`;
   switch (state) {
@@ -28,19 +30,32 @@ export function wording(state, { detail, moving }, { server, app, stream }) {
       return { text: "Waiting for the next picture …", label, tone: "fair" };
     case "reconnecting":
       if (detail === "busy") return { text: "The server is full or closing. Trying again …", label, tone: "fair" };
+      if (detail === "shut") return { text: "WebSocket connections can't be opened on the way to the server. Trying again …", label, tone: "bad" };
       if (detail === "unreachable") return { text: `${server} can't be reached. Trying again …`, label, tone: "bad" };
       return { text: "The connection was lost. Reconnecting …", label, tone: "fair" };
     case "waiting":
+      if (detail === "several") return { text: `${name} is a set of qualities, which ?protocol=hls plays.`, label, tone: "bad" };
       return { text: `${name} is not live. It will play as soon as it is.`, label, tone: "fair" };
     case "ended":
       return { text: `${name} has ended. It will play again when it returns.`, label, tone: "fair" };
     case "unsupported":
-      return { text: `This browser can't play ${detail || "live video: it has no Media Source Extensions"}.`, label, tone: "bad" };
+      if (!choice.protocol) return { text: choice.why, label, tone: "bad" };
+      return { text: `This browser can't play ${detail || "this stream"}.`, label, tone: "bad" };
     case "blocked":
       return { text: "", label, tone: "fair" };
     default:
       return { text: "", label, tone: "" };
   }
+}
+
+/** Says by which protocol, and why. */
+export function showProtocol(line, { protocol, why }) {
+  const text = protocol ? `, ${why}` : why;
+  const name = protocol ? PROTOCOLS[protocol] : "";
+  if (line.textContent === name + text) return;
+  const strong = document.createElement("strong");
+  strong.textContent = name;
+  line.replaceChildren(strong, text);
 }
 
 /** Fills the list of figures. */

@@ -125,9 +125,14 @@ const PART_TARGETS: u64 = 3;
 /// Durations are written to this part of a second.
 const UNITS: u64 = 100_000;
 
-/// Its discontinuity sequence number: it must not go back when the origin has been started anew, with nothing stored.
+/// Seconds after which the discontinuity sequence numbers of epochs begin anew: 9 hours.
+const DISCONTINUITY_CYCLE_S: u64 = 1 << 15;
+
+/// Its discontinuity sequence number. Another epoch has another one, with nothing stored, and a higher one unless the cycle ends
+/// between both (1 of 3,000 restarts that take 10 s), where RFC 8216bis §6.2.2 asks for never. It must stay small: hls.js walks an
+/// array of that length at each playlist, and seconds since 1970 hung it for minutes; ExoPlayer takes no more than 31 bits.
 pub fn discontinuity(segment: &Segment) -> u64 {
-    segment.init.epoch / 1_000 + segment.discontinuity
+    segment.init.epoch / 1_000 % DISCONTINUITY_CYCLE_S + segment.discontinuity
 }
 
 /// The part target that is announced: it covers every part shown with some room, so that it does not change with rounding.

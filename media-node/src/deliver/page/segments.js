@@ -1,0 +1,132 @@
+// One viewing of one stream by LL-HLS: hls.js with our setting, made anew when it gives up.
+
+import { configuration, margin, qualities } from "./tuning.js";
+import { Viewing } from "./viewing.js";
+
+const STUCK_MS = 6000;
+const RATE_MS = 2000;
+const MAX_RECEIVED = 400;
+
+export class SegmentSession extends Viewing {
+  #hls = null;
+  #received = []; // [when, bytes] of the last two seconds
+  #wanted = -1;
+  #marginMs = null;
+
+  constructor(url, screen, onstate) {
+    super(url, screen, onstate, STUCK_MS);
+    this.open();
+  }
+
+  bitrate(nowMs) {
+    this.#received = this.#received.filter(([at]) => at > nowMs - RATE_MS);
+    return (this.#received.reduce((sum, [, bytes]) => sum + bytes, 0) * 8000) / RATE_MS;
+  }
+
+  /** How far what is seen lags the origin by EXT-X-PROGRAM-DATE-TIME, in ms; null before the first picture. */
+  latency(position, wallMs) {
+    const date = this.#hls?.playingDate;
+    return date ? wallMs - date.getTime() : null;
+  }
+
+  /** How far the playhead is behind the playlist's end, in ms, as hls.js reckons it. */
+  get edgeLatencyMs() {
+    return this.#hls ? this.#hls.latency * 1000 : null;
+  }
+
+  /** `{id, label}` of what can be chosen; empty if there is one quality only. */
+  get qualities() {
+    return qualities(this.#hls?.levels ?? []);
+  }
+
+  /** What the viewer chose, −1 for automatic. */
+  get quality() {
+    return this.#wanted;
+  }
+
+  /** The id of the quality that is shown, −1 before the first picture. */
+  get shownQuality() {
+    return this.#hls?.currentLevel ?? -1;
+  }
+
+  /** Goes on in another quality from the next fragment on, which begins with a key frame; what is buffered is shown first. */
+  choose(id) {
+    this.#wanted = id;
+    if (this.#hls) this.#hls.loadLevel = id;
+    this.changed();
+  }
+
+  get livePosition() {
+    return this.#hls?.liveSyncPosition ?? null;
+  }
+
+  stop() {
+    super.stop();
+    this.#hls?.stopLoad();
+  }
+
+  fed(nowMs) {
+    return this.bitrate(nowMs) > 0;
+  }
+
+  leave() {
+    this.#hls?.stopLoad();
+    this.#hls = null;
+  }
+
+  steer() {
+    if (this.reel) this.reel.marginMs = this.back ? null : this.#marginMs;
+  }
+
+  async open() {
+    let Hls;
+    try {
+      ({ default: Hls } = await import("./hls.min.mjs"));
+    } catch (error) {
+      console.warn("headwater: hls.js can't be loaded", error);
+      return this.refused(0);
+    }
+    if (this.stopped) return;
+    const hls = new Hls(configuration());
+    this.#hls = hls;
+    const { video } = this.begin(() => hls.destroy());
+    this.#listen(hls, video, Hls.Events);
+    hls.loadSource(this.url.href);
+    hls.attachMedia(video);
+  }
+
+  #listen(hls, video, events) {
+    const current = () => this.#hls === hls && !this.stopped;
+    const on = (event, act) => hls.on(event, (_, data) => current() && act(data));
+    on(events.MANIFEST_PARSED, () => {
+      if (this.#wanted >= hls.levels.length) this.#wanted = -1;
+      if (this.#wanted >= 0) hls.loadLevel = this.#wanted;
+    });
+    on(events.LEVEL_LOADED, ({ details }) => {
+      if (!details.live && this.state !== "playing") return this.again("ended");
+      this.over = !details.live; // hls.js may leave the last part of one track unfetched, and then sees no end
+      this.greet();
+      this.#marginMs = margin(details);
+      this.steer();
+    });
+    on(events.LEVEL_SWITCHED, () => this.changed());
+    on(events.FRAG_LOADED, ({ payload }) => {
+      this.#received.push([performance.now(), payload.byteLength]);
+      if (this.#received.length > MAX_RECEIVED) this.#received.shift();
+    });
+    on(events.ERROR, (data) => data.fatal && this.#fail(data));
+    video.addEventListener("ended", () => current() && this.again("ended"));
+  }
+
+  #fail({ details, response, error }) {
+    console.warn("headwater: hls.js gives up", details, error?.message);
+    if (/codec/i.test(details)) {
+      this.stop();
+      this.set("unsupported", error?.message ?? details);
+    } else if (details.startsWith("manifestLoad")) {
+      this.refused(response?.code ?? 0);
+    } else {
+      this.again("reconnecting");
+    }
+  }
+}

@@ -1,0 +1,221 @@
+//! By which protocol the page plays, that each of them plays, and what it does where one can't be had; the controls of HLS.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use e2e::browser::Browser;
+use e2e::harness::media::Ffmpeg;
+use e2e::harness::{Node, fixture};
+use headwater_contract::Role;
+use tokio::time::sleep;
+
+use crate::front::{Front, Manner};
+use crate::stage::{SOON, Stage, median, samples};
+
+/// Opens the page of `live/cam` with a query behind it.
+async fn open(browser: &Browser, server: SocketAddr, query: &str) -> Result<()> {
+    browser.open(&format!("http://{server}/play/live/cam{query}")).await
+}
+
+/// The line that says which protocol, and why.
+async fn line(browser: &Browser) -> Result<String> {
+    let text = browser
+        .eval("return document.getElementById('protocol').textContent")
+        .await?;
+    Ok(text.as_str().unwrap_or_default().to_owned())
+}
+
+/// It plays by `protocol`, at the source's speed, with pictures that are new.
+async fn plays(browser: &Browser, protocol: &str) -> Result<()> {
+    let playing = format!("headwater.protocol === '{protocol}' && headwater.state === 'playing'");
+    browser.wait_until(&playing, SOON).await?;
+    browser
+        .wait_until("headwater.video?.currentTime > 0 && headwater.rate === 1", SOON)
+        .await?;
+    sleep(Duration::from_secs(3)).await; // the jumps of the beginning
+    browser.wait_until("headwater.rate === 1", SOON).await?;
+    let frames = "return headwater.video.getVideoPlaybackQuality().totalVideoFrames";
+    let (before, seen) = (
+        browser.eval(frames).await?,
+        samples(browser, Duration::from_secs(5)).await?,
+    );
+    let shown = browser.eval(frames).await?.as_u64().unwrap_or(0) - before.as_u64().unwrap_or(0);
+    let (first, last) = (&seen[0], &seen[seen.len() - 1]);
+    let speed = (last.position - first.position) / ((last.now_ms - first.now_ms) / 1000.0);
+    let lag = median(seen.iter().filter_map(|player| player.latency_ms).collect());
+    println!("{protocol}: speed {speed:.3}, lag median {lag:.0} ms, {shown} frames");
+    ensure!((0.94..=1.06).contains(&speed), "speed {speed}");
+    ensure!(shown > 50, "{shown} frames in 5 s");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_protocol_plays_and_the_page_says_which_and_why() -> Result<()> {
+    let stage = Stage::set().await?;
+    let _publisher = stage.publish("h264-aac.flv")?;
+    stage.origin.playable("cam", SOON).await?;
+    for (query, protocol, words) in [
+        ("", "ws", "fMP4 over WebSocket, the least latency"),
+        ("?protocol=hls", "hls", "LL-HLS by hls.js, asked for by the address"),
+        (
+            "?protocol=native",
+            "native",
+            "HLS by the browser itself, asked for by the address",
+        ),
+    ] {
+        open(&stage.browser, stage.edge.http, query).await?;
+        if protocol == "native" {
+            // Chromium's own HLS stops at each reload of a live playlist: that it shows pictures is all that is asked of it.
+            stage
+                .until("headwater.protocol === 'native' && headwater.video?.currentTime > 4")
+                .await?;
+        } else {
+            plays(&stage.browser, protocol).await?;
+            let errors: Vec<String> = stage.browser.console().await?;
+            ensure!(!errors.iter().any(|line| line.contains("SEVERE")), "{errors:#?}");
+        }
+        let said = line(&stage.browser).await?;
+        ensure!(said == words, "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protocol_that_there_is_not_is_an_error_that_names_those_that_there_are() -> Result<()> {
+    let stage = Stage::set().await?;
+    open(&stage.browser, stage.edge.http, "?protocol=dash").await?;
+    stage.until("headwater.state === 'unsupported'").await?;
+    let said = stage
+        .browser
+        .eval("return document.getElementById('message').textContent")
+        .await?;
+    ensure!(
+        said == "There is no protocol \"dash\": ?protocol= takes ws, hls or native.",
+        "{said}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_websockets_are_blocked_hls_plays_and_the_page_says_so() -> Result<()> {
+    let stage = Stage::set().await?;
+    let _publisher = stage.publish("h264-aac.flv")?;
+    stage.origin.playable("cam", SOON).await?;
+    let front = Front::start(Manner::NoUpgrades(stage.edge.http)).await?;
+    open(&stage.browser, front.address, "").await?;
+    plays(&stage.browser, "hls").await?;
+    let said = line(&stage.browser).await?;
+    ensure!(said.contains("WebSocket connections are blocked"), "{said}");
+
+    // Who asks for WebSocket gets no other, and is told what is wrong.
+    open(&stage.browser, front.address, "?protocol=ws").await?;
+    let told =
+        "headwater.protocol === 'ws' && document.getElementById('message').textContent.includes(\"can't be opened\")";
+    stage.until(told).await
+}
+
+/// A playlist that makes two qualities of `live/cam`, which are one and the same but for what is said of them.
+async fn set_of_two(stage: &Stage) -> Result<Front> {
+    let folder = stage.edge.http_url("/live/cam/");
+    let mut playlist = format!(
+        "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",\
+         DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\",URI=\"{folder}audio.m3u8\"\n"
+    );
+    for (rate, size) in [(1_500_000, "640x360"), (400_000, "320x180")] {
+        playlist += &format!(
+            "#EXT-X-STREAM-INF:BANDWIDTH={rate},CODECS=\"avc1.4d401f,mp4a.40.2\",RESOLUTION={size},FRAME-RATE=25.000,AUDIO=\"audio\"\n\
+             {folder}video.m3u8?size={size}\n"
+        );
+    }
+    let files = vec![("/live/show.m3u8", "application/vnd.apple.mpegurl", playlist)];
+    Front::start(Manner::Files(files)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_of_qualities_plays_by_hls_with_a_menu_of_them() -> Result<()> {
+    let stage = Stage::set().await?;
+    let _publisher = stage.publish("h264-aac.flv")?;
+    stage.origin.playable("cam", SOON).await?;
+    let front = set_of_two(&stage).await?;
+    let url = stage
+        .edge
+        .http_url(&format!("/play/live/show?server={}", front.address));
+    stage.browser.open(&url).await?;
+    stage
+        .until("headwater.protocol === 'hls' && headwater.state === 'playing'")
+        .await?;
+    let said = line(&stage.browser).await?;
+    ensure!(said.contains("the stream has several qualities"), "{said}");
+    let menu = "[...document.querySelectorAll('#quality:not([hidden]) option')].map((option) => option.text)";
+    stage
+        .until(&format!(
+            "{menu}.map((text) => text.split(' ')[0]).join() === 'Auto,360p,180p'"
+        ))
+        .await?;
+    for label in ["180p", "360p", "180p"] {
+        let pick = format!(
+            "const menu = document.getElementById('quality');
+             menu.value = [...menu.options].find((option) => option.text === '{label}').value;
+             menu.dispatchEvent(new Event('change'));"
+        );
+        stage.browser.eval(&pick).await?;
+        let shown = "headwater.qualities.find(({ id }) => id === headwater.shownQuality)?.label";
+        stage
+            .until(&format!("{shown} === '{label}' && headwater.state === 'playing'"))
+            .await?;
+    }
+    let player = stage.browser.player().await?;
+    ensure!(player.reconnects == 0, "hls.js was made anew");
+    stage.browser.eval("headwater.choose(-1)").await?;
+    stage.until(&format!("{menu}[0].startsWith('Auto (')")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_window_is_long_one_can_go_back_and_come_back_to_live() -> Result<()> {
+    let stage = Stage::set().await?;
+    let origin = Node::start(Role::Origin, &["--hls-window", "120s"]).await?;
+    let _publisher = Ffmpeg::System.publish(&fixture("h264-aac.flv")?, &origin.rtmp_url("cam"), -1)?;
+    origin.playable("cam", SOON).await?;
+    open(&stage.browser, origin.http, "?protocol=hls").await?;
+    stage.until("headwater.state === 'playing'").await?;
+    let live =
+        "!document.getElementById('live').hidden && document.getElementById('live').getAttribute('aria-pressed')";
+    ensure!(
+        stage.browser.eval(&format!("return {live}")).await? == false,
+        "a way back over nothing"
+    );
+    let long_enough = Duration::from_secs(90); // more than a minute must have been seen
+    stage
+        .browser
+        .wait_until(&format!("({live}) === 'true'"), long_enough)
+        .await?;
+
+    let back = "const bar = document.getElementById('time');
+      bar.value = '-40'; bar.dispatchEvent(new Event('input')); bar.dispatchEvent(new Event('change'));";
+    stage.browser.eval(back).await?;
+    let there = format!("({live}) === 'false' && headwater.state === 'playing' && headwater.latencyMs > 30000");
+    stage.until(&there).await?;
+    // Nobody drags the viewer back to live, and Pause keeps the place.
+    sleep(Duration::from_secs(4)).await;
+    ensure!(
+        stage.browser.player().await?.latency_ms > Some(30_000.0),
+        "it did not stay back"
+    );
+    stage
+        .browser
+        .eval("document.getElementById('pause').click(); return headwater.video.currentTime")
+        .await?;
+    stage.until("headwater.state === 'paused'").await?;
+    stage.browser.eval("document.getElementById('pause').click()").await?;
+    stage
+        .until("headwater.state === 'playing' && headwater.latencyMs > 30000")
+        .await?;
+
+    stage.browser.eval("document.getElementById('live').click()").await?;
+    stage
+        .until(&format!(
+            "({live}) === 'true' && headwater.state === 'playing' && headwater.latencyMs < 1500"
+        ))
+        .await
+}

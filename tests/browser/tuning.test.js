@@ -1,0 +1,51 @@
+// How hls.js is set up, the quality menu, and the way back in time.
+
+import { configuration, isLive, margin, qualities, shouldRetry, timeline } from "/play/tuning.js";
+import { equal, ok, test } from "./check.js";
+
+test("what an edge's death breaks is tried again at once, and for longer than another edge takes", () => {
+  for (const policy of ["playlistLoadPolicy", "fragLoadPolicy"]) {
+    const { errorRetry, maxTimeToFirstByteMs } = configuration()[policy].default;
+    const delays = Array.from({ length: errorRetry.maxNumRetry }, (_, i) => Math.min(errorRetry.maxRetryDelayMs, errorRetry.retryDelayMs * 2 ** i));
+    ok(delays[0] <= 50 && delays[1] <= 200, `${policy}: ${delays}`);
+    ok(delays.reduce((a, b) => a + b) > 1500, `${policy}: ${delays}`);
+    ok(maxTimeToFirstByteMs < 12_000, `${policy}: a dead connection is not waited for as a held request is`);
+  }
+});
+
+test("broken connections, servers in trouble and nodes that are behind are asked again; what is gone or wrong is not", () => {
+  const again = (code, { count = 0, timeout = false } = {}) => shouldRetry({ maxNumRetry: 3 }, count, timeout, { code });
+  equal([0, 404, 408, 429, 500, 503].map((code) => again(code)), Array(6).fill(true));
+  equal([400, 403, 410].map((code) => again(code)), Array(3).fill(false));
+  equal(shouldRetry({ maxNumRetry: 3 }, 0, false, undefined), true, "no answer at all");
+  equal(again(200, { timeout: true }), true);
+  equal(again(0, { count: 3 }), false, "not for ever");
+});
+
+test("the margin is PART-HOLD-BACK within bounds; none without parts", () => {
+  equal(margin({ partTarget: 0.21, partHoldBack: 0.63 }), 630);
+  equal(margin({ partTarget: 0.05, partHoldBack: 0.15 }), 300);
+  equal(margin({ partTarget: 1, partHoldBack: 3 }), 1000);
+  equal(margin({ partTarget: 0, partHoldBack: 0 }), null);
+});
+
+test("the menu has automatic first, then the best", () => {
+  const level = (height, bitrate) => ({ height, bitrate });
+  equal(qualities([level(480, 8e5)]), []);
+  equal(
+    qualities([level(480, 8e5), level(1080, 4e6), level(720, 2e6)]).map(({ id, label }) => [id, label]),
+    [[-1, "Auto"], [1, "1080p"], [2, "720p"], [0, "480p"]],
+  );
+  const twins = qualities([level(720, 1.5e6), level(720, 3e6), level(0, 64e3)]).map(({ label }) => label);
+  equal(twins, ["Auto", "720p, 3.0\u00a0Mbit/s", "720p, 1.5\u00a0Mbit/s", "64\u00a0kbit/s"]);
+});
+
+test("there is a way back where more than a minute can be sought", () => {
+  equal(timeline([], 0, false), null);
+  equal(timeline([[0, 60]], 59, false), null);
+  equal(timeline([[40, 160]], 159, false), { start: 40, end: 160, behindS: 1, live: true });
+  equal(timeline([[40, 160]], 60, true), { start: 40, end: 160, behindS: 100, live: false });
+  equal(timeline([[40, 160]], 158, true).live, false, "who went back is not live until LIVE is pressed");
+  equal(timeline([[40, 160]], 60, false).live, false, "nor one who has fallen behind");
+  equal([isLive({ end: 160 }, 157), isLive({ end: 160 }, 100)], [true, false]);
+});
