@@ -64,6 +64,15 @@ pub enum Drop {
     ExtraTrack,
 }
 
+/// Where old segments are held; the label `where` of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Where {
+    /// In memory.
+    Memory,
+    /// In files.
+    Disk,
+}
+
 macro_rules! labels {
     ($type:ty { $($variant:ident = $text:literal),+ $(,)? }) => {
         impl $type {
@@ -102,6 +111,7 @@ labels!(Refusal {
     Malformed = "malformed", Timeout = "timeout", Limit = "limit", NotFound = "not_found", Method = "method",
     Key = "key", NotAllowed = "not_allowed", Conflict = "conflict", Draining = "draining", Token = "token", Term = "term",
 });
+labels!(Where { Memory = "memory", Disk = "disk" });
 labels!(Drop { SlowViewer = "slow_viewer", Unparsable = "unparsable", ExtraTrack = "extra_track" });
 
 /// Handle of the counts.
@@ -116,6 +126,9 @@ struct Counts {
     dropped: [AtomicU64; Drop::ALL.len()],
     received: AtomicU64,
     pull_reconnects: AtomicU64,
+    dvr_bytes: [AtomicU64; Where::ALL.len()],
+    dvr_shed: AtomicU64,
+    dvr_write_failures: AtomicU64,
 }
 
 impl Meters {
@@ -200,6 +213,36 @@ impl Meters {
     pub fn pull_reconnects(&self) -> u64 {
         self.0.pull_reconnects.load(Ordering::Relaxed)
     }
+
+    /// Sets how many bytes old segments fill.
+    pub fn set_dvr_bytes(&self, place: Where, bytes: u64) {
+        self.0.dvr_bytes[place as usize].store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that old segments fill.
+    pub fn dvr_bytes(&self, place: Where) -> u64 {
+        self.0.dvr_bytes[place as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts segments that had to leave before their time.
+    pub fn dvr_shed(&self, segments: u64) {
+        self.0.dvr_shed.fetch_add(segments, Ordering::Relaxed);
+    }
+
+    /// Segments that had to leave before their time, so far.
+    pub fn dvr_shed_segments(&self) -> u64 {
+        self.0.dvr_shed.load(Ordering::Relaxed)
+    }
+
+    /// Counts a segment that could not be written.
+    pub fn dvr_write_failed(&self) {
+        self.0.dvr_write_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Segments that could not be written so far.
+    pub fn dvr_write_failures(&self) -> u64 {
+        self.0.dvr_write_failures.load(Ordering::Relaxed)
+    }
 }
 
 /// An audience, counted until it is dropped.
@@ -257,6 +300,9 @@ mod tests {
         }
         for refusal in Refusal::ALL {
             assert_eq!(refusal.label().parse::<Refusal>().as_ref(), Ok(refusal));
+        }
+        for place in Where::ALL {
+            assert_eq!(place.label().parse::<Where>().as_ref(), Ok(place));
         }
         for drop in Drop::ALL {
             assert_eq!(drop.label().parse::<Drop>().as_ref(), Ok(drop));

@@ -1,8 +1,14 @@
-//! Text of a rendition's media playlist (RFC 8216bis §4.4): a total function of the window.
+//! Text of a rendition's media playlist (RFC 8216bis §4.4): a total function of the window,
+//! and of the text of its old segments, which is kept.
 
+mod old;
+
+use std::collections::vec_deque;
 use std::fmt::Write;
 
 use jiff::Timestamp;
+
+pub use old::OldText;
 
 use super::segmenter::PART_SLACK_MS;
 use super::window::{InitId, Progress, Rendition, Segment, Window};
@@ -44,47 +50,55 @@ pub fn target_seconds(window: &Window) -> u64 {
     u64::from(window.targets().segment_ms).div_ceil(1_000).max(1)
 }
 
-/// The playlist.
-pub fn render(window: &Window, rendition: Rendition, form: Form) -> String {
+/// The playlist. `old` keeps the text of segments of which nothing changes any more, so that the next one costs only what is new.
+pub fn render(window: &Window, rendition: Rendition, form: Form, old: &mut OldText) -> String {
     let target = target_seconds(window);
-    let shown: Vec<&Segment> = match form {
-        Form::Plain => window.whole().collect(),
-        Form::Low | Form::Delta => window.shown().collect(),
-    };
+    let shown = window.shown();
+    old.follow(window, rendition);
     let skipped = match form {
-        Form::Delta => skippable(&shown, target),
+        Form::Delta => skippable(shown.clone(), target),
         Form::Low | Form::Plain => 0,
     };
-    let mut text = String::with_capacity(512 + 320 * (shown.len() - skipped));
-    header(&mut text, window, rendition, form, &shown);
+    let kept = old.text_from(skipped);
+    let mut text = String::with_capacity(512 + kept.len() + 320 * (shown.len() - skipped.max(old.len())));
+    header(&mut text, window, rendition, form, old);
     if skipped > 0 {
         let _ = writeln!(text, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
     }
+    let complete = form == Form::Plain || window.ended();
     let parts_from = match form {
         Form::Plain => shown.len(),
-        Form::Low | Form::Delta => first_with_parts(&shown, target),
+        Form::Low | Form::Delta => first_with_parts(shown.clone(), target),
     };
-    for (index, segment) in shown.iter().enumerate().skip(skipped) {
-        let before = index.checked_sub(1).map(|before| shown[before]);
-        push_segment(&mut text, rendition, segment, before, index >= parts_from);
+    text.push_str(kept);
+    let mut before = skipped
+        .max(old.len())
+        .checked_sub(1)
+        .and_then(|index| shown.clone().nth(index));
+    for (index, segment) in shown.clone().enumerate().skip(skipped.max(old.len())) {
+        if segment.progress != Progress::Open || !complete {
+            push_segment(&mut text, rendition, segment, before, index >= parts_from);
+        }
+        before = Some(segment);
     }
     if window.ended() {
         text.push_str("#EXT-X-ENDLIST\n");
     } else if form != Form::Plain {
-        tail(&mut text, window, rendition, shown.last().copied());
+        tail(&mut text, window, rendition, shown.clone().next_back());
     }
     text
 }
 
-fn header(text: &mut String, window: &Window, rendition: Rendition, form: Form, shown: &[&Segment]) {
+fn header(text: &mut String, window: &Window, rendition: Rendition, form: Form, old: &OldText) {
     let target = target_seconds(window);
     let version = if form == Form::Plain { 8 } else { 9 }; // EXT-X-GAP, EXT-X-SKIP
     let _ = writeln!(
         text,
         "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target}"
     );
+    let young = window.shown().skip(old.len());
     if form != Form::Plain {
-        let part = part_target_ms(window, shown);
+        let part = part_target_ms(window, young.clone());
         let _ = writeln!(
             text,
             "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={},HOLD-BACK={},PART-HOLD-BACK={}\n\
@@ -95,20 +109,22 @@ fn header(text: &mut String, window: &Window, rendition: Rendition, form: Form, 
             seconds(part),
         );
     }
-    let independent = |segment: &&Segment| {
-        let track = segment.track(rendition);
-        track.is_none_or(|track| track.parts.is_empty() || track.independent())
-    };
-    if shown.iter().all(independent) {
+    if old.independent() && young.clone().all(|segment| independent(segment, rendition)) {
         text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
-    let first = shown.first();
+    let first = window.shown().next();
     let sequence = first.map_or(0, |segment| segment.number);
-    let discontinuity = first.map_or(0, |segment| discontinuity(segment));
+    let discontinuity = first.map_or(0, discontinuity);
     let _ = writeln!(
         text,
         "#EXT-X-MEDIA-SEQUENCE:{sequence}\n#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}"
     );
+}
+
+/// Decoding can begin with it, as far as it has begun.
+fn independent(segment: &Segment, rendition: Rendition) -> bool {
+    let track = segment.track(rendition);
+    track.is_none_or(|track| track.size() == 0 || track.independent())
 }
 
 /// Segments older than this many target durations from the end are left out of delta updates (§4.4.3.8: at least six).
@@ -120,8 +136,8 @@ pub fn discontinuity(segment: &Segment) -> u64 {
 }
 
 /// The part target that is announced: it covers every part shown with some room, so that it does not change with rounding.
-fn part_target_ms(window: &Window, shown: &[&Segment]) -> u64 {
-    let tracks = shown.iter().flat_map(|segment| segment.tracks.iter().flatten());
+fn part_target_ms<'a>(window: &Window, young: impl Iterator<Item = &'a Segment>) -> u64 {
+    let tracks = young.flat_map(|segment| segment.tracks.iter().flatten());
     let longest = tracks
         .flat_map(|track| {
             track
@@ -135,23 +151,24 @@ fn part_target_ms(window: &Window, shown: &[&Segment]) -> u64 {
 }
 
 /// How many of the oldest segments a delta update leaves out.
-fn skippable(shown: &[&Segment], target: u64) -> usize {
+fn skippable(shown: vec_deque::Iter<'_, Segment>, target: u64) -> usize {
     let mut left = target * 1_000 * SKIP_TARGETS;
     let mut kept = 0;
-    for segment in shown.iter().rev() {
+    let count = shown.len();
+    for segment in shown.rev() {
         kept += 1;
         match left.checked_sub(segment.duration_ms) {
             Some(rest) => left = rest,
             None => break,
         }
     }
-    shown.len() - kept
+    count - kept
 }
 
 /// The first segment whose parts are listed: those within three target durations of the end (§6.2.2).
-fn first_with_parts(shown: &[&Segment], target: u64) -> usize {
+fn first_with_parts(shown: vec_deque::Iter<'_, Segment>, target: u64) -> usize {
     let mut left = target * 3_000;
-    for (index, segment) in shown.iter().enumerate().rev() {
+    for (index, segment) in shown.enumerate().rev() {
         match left.checked_sub(segment.duration_ms) {
             Some(rest) => left = rest,
             None => return index,

@@ -1,7 +1,14 @@
+//! Texts of playlists, whole.
+
 use std::time::Instant;
 
 use super::super::window::{InitTrack, Part, Targets};
 use super::*;
+
+/// Without anything that was rendered before.
+fn render(window: &Window, rendition: Rendition, form: Form) -> String {
+    super::render(window, rendition, form, &mut OldText::default())
+}
 
 fn window(segments: u64, open_parts: u64) -> Window {
     let targets = Targets {

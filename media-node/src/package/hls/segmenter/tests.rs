@@ -1,3 +1,5 @@
+//! A real clip cut by nodes that begin at different times.
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
