@@ -117,6 +117,7 @@ impl Machine {
                 rtmp: Some(address),
                 token_file: self.settings.token_file.clone(),
                 upstreams: Vec::new(),
+                flags: wish.spec.dvr.in_memory().flags(""),
             },
         );
         Ok(())

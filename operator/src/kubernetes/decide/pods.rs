@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, ObjectFieldSelector,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext,
-    Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
+    ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
+    SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -34,6 +35,9 @@ const TOKEN_FOLDER: &str = "/run/headwater/control";
 const TOKEN_VOLUME: &str = "control-token";
 /// Owner and group may read: the group is the pod's own.
 const TOKEN_MODE: i32 = 0o440;
+/// Folder of what a node keeps on disk while it runs.
+pub(super) const SCRATCH_FOLDER: &str = "/var/lib/headwater/dvr";
+const SCRATCH_VOLUME: &str = "dvr";
 /// User and group of the media node, those of distroless images' `nonroot`.
 const USER: i64 = 65532;
 
@@ -45,6 +49,8 @@ pub(super) struct Pod<'a> {
     pub(super) app: &'a str,
     /// Flags of its role.
     pub(super) flags: Vec<String>,
+    /// Size of its folder on disk, which lives as long as the pod; none for no such folder.
+    pub(super) scratch_gibibytes: Option<u32>,
     /// Time between SIGTERM and SIGKILL.
     pub(super) grace_seconds: i64,
     /// What it may use where the template says nothing.
@@ -65,6 +71,7 @@ pub(super) fn template(pod: Pod<'_>, around: &Surroundings) -> PodTemplateSpec {
     let Pod {
         id,
         grace_seconds,
+        scratch_gibibytes,
         tolerations,
         spread,
         operators_annotations,
@@ -84,7 +91,12 @@ pub(super) fn template(pod: Pod<'_>, around: &Surroundings) -> PodTemplateSpec {
         }),
         spec: Some(PodSpec {
             containers: vec![container],
-            volumes: Some(vec![token_volume(id)]),
+            volumes: Some(
+                [token_volume(id)]
+                    .into_iter()
+                    .chain(scratch_gibibytes.map(scratch_volume))
+                    .collect(),
+            ),
             security_context: Some(pod_security()),
             // A node speaks to nobody's API server, and finds nothing by its environment.
             automount_service_account_token: Some(false),
@@ -119,12 +131,7 @@ fn container(pod: &Pod<'_>, around: &Surroundings) -> Container {
         args: Some(args),
         env: Some(vec![own_name()]),
         ports: Some(vec![port(RTMP_PORT, RTMP), port(HTTP_PORT, HTTP), port(OPS_PORT, OPS)]),
-        volume_mounts: Some(vec![VolumeMount {
-            name: TOKEN_VOLUME.to_owned(),
-            mount_path: TOKEN_FOLDER.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(mounts(pod.scratch_gibibytes.is_some())),
         // A draining edge leaves the Service at the next look.
         readiness_probe: Some(probe("/readyz", 2, 1, 2)),
         liveness_probe: Some(probe("/livez", 10, 3, 5)),
@@ -189,6 +196,32 @@ fn token_volume(id: &ResourceId) -> Volume {
         }),
         ..Volume::default()
     }
+}
+
+fn scratch_volume(gibibytes: u32) -> Volume {
+    Volume {
+        name: SCRATCH_VOLUME.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: None,
+            size_limit: Some(Quantity(format!("{gibibytes}Gi"))),
+        }),
+        ..Volume::default()
+    }
+}
+
+fn mounts(scratch: bool) -> Vec<VolumeMount> {
+    let token = VolumeMount {
+        name: TOKEN_VOLUME.to_owned(),
+        mount_path: TOKEN_FOLDER.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let scratch = scratch.then(|| VolumeMount {
+        name: SCRATCH_VOLUME.to_owned(),
+        mount_path: SCRATCH_FOLDER.to_owned(),
+        ..VolumeMount::default()
+    });
+    [token].into_iter().chain(scratch).collect()
 }
 
 fn pod_security() -> PodSecurityContext {

@@ -110,6 +110,7 @@ impl Machine {
             rtmp: None,
             token_file: self.settings.token_file.clone(),
             upstreams: vec![upstream.url],
+            flags: Vec::new(),
         };
         let process = Process::start(spec.clone(), self.wake.clone());
         let owned = super::Owned {

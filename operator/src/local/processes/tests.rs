@@ -29,6 +29,7 @@ impl Script {
             rtmp: None,
             token_file: "/dev/null".into(),
             upstreams: vec!["rtmp://127.0.0.1:1/live".into()],
+            flags: Vec::new(),
         }
     }
 
