@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use headwater_contract::Role;
 
-use crate::hub::{Limits, Targets};
+use crate::hub::{Dvr, Limits, Targets};
 use crate::names::AppName;
-use crate::settings::Settings;
+use crate::settings::{DvrSettings, Settings};
 use crate::telemetry::LogFormat;
 use crate::tls;
 
@@ -52,6 +52,17 @@ pub struct OriginArgs {
     /// HLS: how much can be played back; at least three of the longest segments are kept
     #[arg(long, env = "HEADWATER_HLS_WINDOW", default_value = "30s", value_parser = duration, value_name = "TIME")]
     pub hls_window: Duration,
+    /// HLS: how much of every stream can be played back and sought in, 0s to 12h, if that is more than --hls-window; the
+    /// control plane may say otherwise
+    #[arg(long, env = "HEADWATER_DVR", default_value = "0s", value_parser = dvr, value_name = "TIME")]
+    pub dvr: Duration,
+    /// HLS: folder in which segments are kept once they are old; without, they are kept in memory. What an earlier node has
+    /// left there is deleted
+    #[arg(long, env = "HEADWATER_DVR_DIR", value_name = "FOLDER")]
+    pub dvr_dir: Option<PathBuf>,
+    /// HLS: most bytes in --dvr-dir, of all streams together; beyond, less can be played back of the longest ones
+    #[arg(long, env = "HEADWATER_DVR_DISK", default_value = "10GiB", value_parser = bytes, value_name = "BYTES")]
+    pub dvr_disk: u64,
     /// Flags of every role.
     #[command(flatten)]
     pub node: NodeArgs,
@@ -126,6 +137,10 @@ pub struct NodeArgs {
     /// How long a stream that was pulled for a viewer stays when nobody watches
     #[arg(long, env = "HEADWATER_IDLE_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
     pub idle_timeout: Duration,
+    /// HLS: most bytes of old segments in memory, of all streams together; beyond, those that were asked for longest ago go,
+    /// and where they can't be had again, less can be played back of the longest streams
+    #[arg(long, env = "HEADWATER_DVR_MEMORY", default_value = "512MiB", value_parser = bytes, value_name = "BYTES")]
+    pub dvr_memory: u64,
     /// Connections at once on the RTMP and on the delivery listener, each; further ones are refused
     #[arg(long, env = "HEADWATER_MAX_CONNECTIONS", default_value_t = 20_000, value_name = "N")]
     pub max_connections: usize,
@@ -168,9 +183,14 @@ impl Args {
 
 impl From<Args> for Settings {
     fn from(args: Args) -> Self {
+        let mut dvr = DvrSettings {
+            memory: args.node().dvr_memory,
+            ..DvrSettings::default()
+        };
         let (role, upstreams, upstream_http, targets, rules, node) = match args.role {
             RoleArgs::Origin(origin) => {
                 let (rules, targets) = (origin.require_publishing_rules, origin.targets());
+                (dvr.time, dvr.folder, dvr.disk) = (origin.dvr, origin.dvr_dir, origin.dvr_disk);
                 (Role::Origin, Vec::new(), Vec::new(), targets, rules, origin.node)
             }
             RoleArgs::Edge(edge) => {
@@ -205,6 +225,7 @@ impl From<Args> for Settings {
                 targets,
                 ..Limits::default()
             },
+            dvr,
             feeds: Default::default(),
             end_with_stdin: node.end_with_stdin,
         }
@@ -226,6 +247,27 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(format!("{unit:?} is no unit of time; ms, s, m and h are")),
     };
     Ok(Duration::from_millis(number.saturating_mul(millis)))
+}
+
+fn dvr(text: &str) -> Result<Duration, String> {
+    within(text, Duration::ZERO, Dvr::LONGEST)
+}
+
+/// `64MiB`, `10GiB`, or a bare number of bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is no number of bytes; write 1000000, 512MiB or 10GiB"))?;
+    let factor = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(format!("{unit:?} is no unit of bytes; KiB, MiB and GiB are")),
+    };
+    Ok(number.saturating_mul(factor))
 }
 
 fn part(text: &str) -> Result<Duration, String> {
@@ -313,5 +355,16 @@ mod tests {
         assert_eq!(duration("30m"), Ok(Duration::from_secs(1_800)));
         assert!(duration("10 parsecs").unwrap_err().contains("ms, s, m and h"));
         assert!(duration("soon").is_err());
+        assert_eq!(dvr("12h"), Ok(Duration::from_secs(43_200)));
+        assert!(dvr("13h").unwrap_err().contains("is not between"));
+    }
+
+    #[test]
+    fn bytes_take_a_unit() {
+        assert_eq!(bytes("1000"), Ok(1_000));
+        assert_eq!(bytes("512MiB"), Ok(512 << 20));
+        assert_eq!(bytes("10GiB"), Ok(10 << 30));
+        assert!(bytes("10GB").unwrap_err().contains("KiB, MiB and GiB"));
+        assert!(bytes("much").unwrap_err().contains("512MiB"));
     }
 }

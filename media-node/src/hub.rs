@@ -8,6 +8,7 @@
 mod broadcast;
 mod cutter;
 pub mod demand;
+mod dvr;
 pub mod lag;
 mod missing;
 mod publisher;
@@ -17,6 +18,7 @@ mod stream;
 
 pub use broadcast::{Batch, Item, Start, Subscriber, What};
 pub use cutter::Targets;
+pub use dvr::Dvr;
 pub use publisher::{Publisher, ResumePoint};
 pub use registry::{Hub, HubEvent, Limits, Occupancy, PublishOptions};
 pub use stream::{Snapshot, Stream, Watching};

@@ -73,6 +73,15 @@ pub enum TlsLoad {
     Failed,
 }
 
+/// Where old segments are held; the label `where` of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Where {
+    /// In memory.
+    Memory,
+    /// In files.
+    Disk,
+}
+
 macro_rules! labels {
     ($type:ty { $($variant:ident = $text:literal),+ $(,)? }) => {
         impl $type {
@@ -112,6 +121,7 @@ labels!(Refusal {
     Key = "key", NotAllowed = "not_allowed", Conflict = "conflict", Draining = "draining", Token = "token", Term = "term",
 });
 labels!(TlsLoad { Loaded = "loaded", Failed = "failed" });
+labels!(Where { Memory = "memory", Disk = "disk" });
 labels!(Drop { SlowViewer = "slow_viewer", Unparsable = "unparsable", ExtraTrack = "extra_track" });
 
 /// Handle of the counts.
@@ -127,6 +137,9 @@ struct Counts {
     tls_loads: [AtomicU64; TlsLoad::ALL.len()],
     received: AtomicU64,
     pull_reconnects: AtomicU64,
+    dvr_bytes: [AtomicU64; Where::ALL.len()],
+    dvr_shed: AtomicU64,
+    dvr_write_failures: AtomicU64,
 }
 
 impl Meters {
@@ -221,6 +234,36 @@ impl Meters {
     pub fn pull_reconnects(&self) -> u64 {
         self.0.pull_reconnects.load(Ordering::Relaxed)
     }
+
+    /// Sets how many bytes old segments fill.
+    pub fn set_dvr_bytes(&self, place: Where, bytes: u64) {
+        self.0.dvr_bytes[place as usize].store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that old segments fill.
+    pub fn dvr_bytes(&self, place: Where) -> u64 {
+        self.0.dvr_bytes[place as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts segments that had to leave before their time.
+    pub fn dvr_shed(&self, segments: u64) {
+        self.0.dvr_shed.fetch_add(segments, Ordering::Relaxed);
+    }
+
+    /// Segments that had to leave before their time, so far.
+    pub fn dvr_shed_segments(&self) -> u64 {
+        self.0.dvr_shed.load(Ordering::Relaxed)
+    }
+
+    /// Counts a segment that could not be written.
+    pub fn dvr_write_failed(&self) {
+        self.0.dvr_write_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Segments that could not be written so far.
+    pub fn dvr_write_failures(&self) -> u64 {
+        self.0.dvr_write_failures.load(Ordering::Relaxed)
+    }
 }
 
 /// An audience, counted until it is dropped.
@@ -281,6 +324,9 @@ mod tests {
         }
         for load in TlsLoad::ALL {
             assert_eq!(load.label().parse::<TlsLoad>().as_ref(), Ok(load));
+        }
+        for place in Where::ALL {
+            assert_eq!(place.label().parse::<Where>().as_ref(), Ok(place));
         }
         for drop in Drop::ALL {
             assert_eq!(drop.label().parse::<Drop>().as_ref(), Ok(drop));

@@ -32,7 +32,9 @@ use crate::ops::control::Terms;
 use crate::ops::events::Events;
 use crate::ops::token::TokenFile;
 use crate::ops::{self, Identity, Ops};
+use crate::package::hls::archive::Archive;
 use crate::package::hls::channel::Channels;
+use crate::package::hls::disk::{Disk, DiskError};
 use crate::package::{self, Packager};
 use crate::settings::Settings;
 use crate::tls::{self, Certificates};
@@ -59,6 +61,9 @@ pub enum StartError {
     /// The certificate of the delivery port.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// `--dvr-dir` can't be used.
+    #[error("--dvr-dir: {0}")]
+    Dvr(#[from] DiskError),
     /// The kernel did not say which port it gave.
     #[error("failed to read the address of a listener: {0}")]
     Address(#[from] io::Error),
@@ -118,9 +123,11 @@ impl Node {
             settings,
         };
         node.tasks.spawn(sweep(node.hub.clone(), node.ops.clone()));
-        let delivery = node.delivery();
+        let archive = node.archive()?;
+        let delivery = node.delivery(archive);
         let puller = node.puller()?;
         let rules = PublishRules::new(node.settings.require_publishing_rules);
+        node.start_keeping(&delivery, &rules);
         node.start_ingest(rtmp, queue, &puller, &rules, &delivery);
         let certificates = tls.map(|(certificates, follower)| {
             node.tasks.spawn(follower.run(node.ops.clone()));
@@ -131,13 +138,45 @@ impl Node {
         Ok(node)
     }
 
-    fn delivery(&self) -> Delivery {
+    /// What is kept of the past. The folder for it is taken before anything is to be kept.
+    fn archive(&self) -> Result<Archive, StartError> {
+        let dvr = &self.settings.dvr;
+        let disk = match &dvr.folder {
+            None => None,
+            Some(folder) => {
+                let (disk, writer) = Disk::open(folder, dvr.disk, self.meters.clone())?;
+                self.tasks.spawn(writer.run(self.deliver.clone()));
+                Some(disk)
+            }
+        };
+        self.hub.dvr().set(dvr.time);
+        Ok(Archive::new(
+            self.hub.dvr().clone(),
+            dvr.memory,
+            disk,
+            self.meters.clone(),
+        ))
+    }
+
+    fn start_keeping(&self, delivery: &Delivery, rules: &PublishRules) {
+        self.tasks.spawn(delivery.channels.clone().keep(self.hub.clone()));
+        let (dvr, otherwise) = (self.hub.dvr().clone(), self.settings.dvr.time);
+        let (mut rules, stop) = (rules.watch(), self.deliver.clone());
+        self.tasks.spawn(async move {
+            while let Some(Ok(())) = stop.run_until_cancelled(rules.changed()).await {
+                let said = rules.borrow_and_update().dvr;
+                dvr.set(said.unwrap_or(otherwise));
+            }
+        });
+    }
+
+    fn delivery(&self, archive: Archive) -> Delivery {
         Delivery::new(deliver::Parts {
             node: self.settings.name.clone(),
             app: self.settings.app.clone(),
             hub: self.hub.clone(),
             packager: Packager::new(self.settings.feeds, package::make_mux, self.tasks.clone()),
-            channels: Channels::new(self.meters.clone(), self.tasks.clone(), self.deliver.clone()),
+            channels: Channels::new(self.meters.clone(), archive, self.tasks.clone(), self.deliver.clone()),
             waiting: Arc::new(Semaphore::new(self.settings.max_connections)),
             meters: self.meters.clone(),
             lifecycle: self.lifecycle.clone(),

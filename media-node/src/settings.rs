@@ -50,8 +50,23 @@ pub struct Settings {
     pub max_connections: usize,
     /// Bounds of the hub.
     pub hub: Limits,
+    /// What is kept of the past.
+    pub dvr: DvrSettings,
     /// Bounds of the feeds.
     pub feeds: FeedLimits,
     /// End when standard input does: a parent that dies however it dies leaves nothing behind.
     pub end_with_stdin: bool,
+}
+
+/// What is kept of the past.
+#[derive(Clone, Debug, Default)]
+pub struct DvrSettings {
+    /// How much of every stream can be played back, where the control plane says nothing. Zero: the low-latency window.
+    pub time: Duration,
+    /// Bytes of old segments in memory, of all streams together.
+    pub memory: u64,
+    /// Folder for old segments; none to keep them in memory.
+    pub folder: Option<PathBuf>,
+    /// Bytes in that folder.
+    pub disk: u64,
 }

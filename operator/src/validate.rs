@@ -44,12 +44,49 @@ pub struct ValidOrigin {
     pub pulls: Vec<ValidPull>,
     /// Streams that it forwards.
     pub pushes: Vec<ValidPush>,
+    /// How much of its streams can be played back.
+    pub dvr: ValidDvr,
     /// How it is reached.
     pub service: ValidService,
     /// Secret with the certificate of its delivery port, in the same namespace. None: plain HTTP alone.
     pub tls_secret: Option<SecretName>,
     /// What is said about its pod.
     pub template: ValidTemplate,
+}
+
+/// How much of an origin's streams can be played back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ValidDvr {
+    /// Of every stream; zero for the low-latency window alone.
+    pub seconds: u32,
+    /// Memory for it, mebibytes; none for the media node's default.
+    pub memory_mebibytes: Option<u32>,
+    /// Disk for it, gibibytes; none for memory alone.
+    pub disk_gibibytes: Option<u32>,
+}
+
+impl ValidDvr {
+    /// The same where there is no disk that lives and goes with the node.
+    pub fn in_memory(self) -> Self {
+        Self {
+            disk_gibibytes: None,
+            ..self
+        }
+    }
+
+    /// Flags of a media node that keeps what is on disk in `folder`: all but the time, which it is told while it runs. A tenth
+    /// of the disk is left free, so that the node's own bound is reached first.
+    pub fn flags(self, folder: &str) -> Vec<String> {
+        let mut flags = Vec::new();
+        if let Some(memory) = self.memory_mebibytes {
+            flags.push(format!("--dvr-memory={memory}MiB"));
+        }
+        if let Some(disk) = self.disk_gibibytes {
+            flags.push(format!("--dvr-dir={folder}"));
+            flags.push(format!("--dvr-disk={}MiB", u64::from(disk) * 1_024 * 9 / 10));
+        }
+        flags
+    }
 }
 
 /// A stream that an origin fetches.

@@ -8,6 +8,7 @@ mod bad_input;
 mod control;
 mod cost;
 mod delivery;
+mod dvr;
 mod faults;
 mod figures;
 mod hls;

@@ -68,6 +68,9 @@ pub struct Publishing {
     /// Streams to forward.
     #[serde(default)]
     pub pushes: Vec<Push>,
+    /// How much of every stream can be played back, at most 12 hours. None: as the node's `--dvr` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dvr_seconds: Option<u32>,
 }
 
 impl std::fmt::Debug for Publishing {
@@ -77,6 +80,7 @@ impl std::fmt::Debug for Publishing {
             .field("keys", &self.keys.as_ref().map(|k| k.len()))
             .field("on_conflict", &self.on_conflict)
             .field("pushes", &self.pushes.len())
+            .field("dvr_seconds", &self.dvr_seconds)
             .finish()
     }
 }

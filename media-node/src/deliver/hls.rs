@@ -18,7 +18,7 @@ use super::route::Refusal;
 use crate::hub::demand::Unavailable;
 use crate::meters::{self, Protocol};
 use crate::names::StreamName;
-use crate::package::hls::channel::{Channel, File, Found, Missing};
+use crate::package::hls::channel::{Channel, File, Found, Missing, Rendered};
 use crate::package::hls::document;
 use crate::package::hls::multivariant::{self, Variant};
 use crate::package::hls::playlist::{self, Form};
@@ -100,7 +100,8 @@ pub async fn answer<B>(
                 }
             }
             let described = channel.with(|window| document::describe(window, from));
-            Kind::Json(serde_json::to_vec(&described).unwrap_or_default().into()) // numbers and strings: can't fail
+            let text = serde_json::to_string(&described).unwrap_or_default(); // numbers and strings: can't fail
+            Kind::Json(Rendered::new(text))
         }
     };
     let (response, sent) = reply::respond(reply, request.method(), request.headers());
@@ -234,9 +235,9 @@ async fn file_of(delivery: &Delivery, channel: &Channel, file: File) -> Result<F
         }
         .into(),
         Missing::NotFound => Refusal::not_found(format!("no {} here, or not yet", ask::name_of(file))).into(),
-        error @ Missing::Upstream(_) => {
+        error @ (Missing::Upstream(_) | Missing::Disk(_)) => {
             tracing::info!(%error, "failed to serve a file of HLS");
-            let message = format!("{} can't be had from the upstream now", ask::name_of(file));
+            let message = format!("{} can't be had now", ask::name_of(file));
             Sorry::Later(meters::Refusal::NotFound, message)
         }
     })

@@ -18,6 +18,7 @@ use crate::media::track::{Learned, VideoCodec, VideoConfig};
 use crate::media::unit::{TrackKind, Unit, UnitKind};
 use crate::meters::Meters;
 use crate::package::feed::{Audience, Draft, EntryKind, FeedLimits};
+use crate::package::hls::archive::Archive;
 use crate::package::hls::channel::Channels;
 use crate::package::{Changed, Format, Mux, Packager};
 
@@ -83,8 +84,9 @@ impl Rig {
         let lifecycle = Lifecycle::default();
         lifecycle.latch();
         let meters = Meters::default();
+        let archive = Archive::new(hub.dvr().clone(), 1 << 20, None, meters.clone());
         let delivery = Delivery::new(Parts {
-            channels: Channels::new(meters.clone(), tasks.clone(), CancellationToken::new()),
+            channels: Channels::new(meters.clone(), archive, tasks.clone(), CancellationToken::new()),
             waiting: Arc::new(Semaphore::new(100)),
             node: "edge-1".into(),
             app: "live".parse().unwrap(),

@@ -10,9 +10,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::cutter::Targets;
 use super::demand::{self, Demand, Unavailable};
+use super::dvr::Dvr;
 use super::missing::Missing;
 use super::publisher::Publisher;
-use super::state::now_ms;
 use super::stream::Stream;
 use crate::names::StreamName;
 
@@ -78,6 +78,7 @@ pub struct Hub(Arc<Shared>);
 
 struct Shared {
     limits: Limits,
+    dvr: Dvr,
     ids: AtomicU64,
     streams: Mutex<HashMap<StreamName, Stream>>,
     /// Locked after `streams`, where both are.
@@ -100,12 +101,18 @@ impl Hub {
     pub fn new(limits: Limits, demands: Option<mpsc::Sender<Demand>>) -> Self {
         Self(Arc::new(Shared {
             limits,
+            dvr: Dvr::default(),
             ids: AtomicU64::new(1),
             streams: Mutex::default(),
             missing: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             demands,
         }))
+    }
+
+    /// How much of every stream can be played back at least.
+    pub fn dvr(&self) -> &Dvr {
+        &self.0.dvr
     }
 
     /// Every stream, in no order.
@@ -178,7 +185,7 @@ impl Hub {
             return Err(full);
         }
         let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
-        let stream = Stream::new(id, name.clone(), options.source, self.0.limits, now_ms());
+        let stream = Stream::new(id, name.clone(), options.source, self.0.limits, self.0.dvr.clone());
         let Some(publisher) = seat(stream.clone()) else {
             return Err(full);
         };

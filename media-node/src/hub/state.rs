@@ -236,7 +236,7 @@ impl State {
             bandwidth_bps: self.meter.bits_per_second(),
             units: self.units,
             program_ms: program_date(self.clock.as_deref(), unit.dts, wall_ms),
-            window_ms: targets.window_ms,
+            window_ms: limits.targets.window_ms,
             audio_next,
         });
         self.clock = Some(Arc::clone(&clock));

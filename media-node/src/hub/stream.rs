@@ -11,6 +11,7 @@ use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
 use super::broadcast::{Ring, Subscriber};
+use super::dvr::Dvr;
 use super::registry::{Limits, Occupancy};
 use super::state::{Clocking, Session, State, now_ms};
 use crate::media::track::Tracks;
@@ -25,6 +26,7 @@ struct Shared {
     id: u64,
     name: StreamName,
     limits: Limits,
+    dvr: Dvr,
     viewers: AtomicU64,
     relays: AtomicU64,
     /// Viewers without a connection of their own (HLS), as estimated.
@@ -71,17 +73,18 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    pub(super) fn new(id: u64, name: StreamName, source: StreamSource, limits: Limits, epoch: u64) -> Self {
+    pub(super) fn new(id: u64, name: StreamName, source: StreamSource, limits: Limits, dvr: Dvr) -> Self {
         Self(Arc::new(Shared {
             id,
             name,
             limits,
+            dvr,
             viewers: AtomicU64::new(0),
             relays: AtomicU64::new(0),
             unconnected: AtomicU64::new(0),
             upstream: Mutex::default(),
             wake: Notify::new(),
-            state: Mutex::new(State::new(source, epoch)),
+            state: Mutex::new(State::new(source, now_ms())),
         }))
     }
 
@@ -268,8 +271,11 @@ impl Stream {
         self.0.wake.notify_waiters();
     }
 
+    /// Its bounds, and what its clock announces now.
     pub(super) fn limits(&self) -> Limits {
-        self.0.limits
+        let mut limits = self.0.limits;
+        limits.targets.window_ms = limits.targets.window_ms.max(self.0.dvr.ms());
+        limits
     }
 
     pub(super) fn wake(&self) {

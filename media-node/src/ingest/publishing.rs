@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_contract::{OnConflict, PublishKey, Publishing, Push};
 use tokio::sync::watch;
 
 use super::admit::MAX_KEY;
+use crate::hub::Dvr;
 use crate::names::{NameError, StreamName};
 use crate::rtmp::url::{RtmpUrl, UrlError};
 
@@ -19,6 +21,8 @@ pub struct Rules {
     pub on_conflict: OnConflict,
     /// Streams to forward.
     pub pushes: Vec<Push>,
+    /// How much of every stream can be played back; none where nobody has said so.
+    pub dvr: Option<Duration>,
 }
 
 /// Who may publish.
@@ -52,6 +56,12 @@ pub enum RulesError {
         index: usize,
         /// What is wrong.
         error: UrlError,
+    },
+    /// Too long.
+    #[error("dvrSeconds: {given} is too long, at most {} are allowed", Dvr::LONGEST.as_secs())]
+    Dvr {
+        /// How long.
+        given: u32,
     },
     /// Too many.
     #[error("{given} pushes, {MAX_PUSHES} are allowed")]
@@ -87,6 +97,9 @@ impl PublishRules {
             access: publishing.keys.map_or(Access::Anyone, Access::Keys),
             on_conflict: publishing.on_conflict,
             pushes: publishing.pushes,
+            dvr: publishing
+                .dvr_seconds
+                .map(|seconds| Duration::from_secs(seconds.into())),
         };
         self.0.send_replace(Arc::new(rules));
         Ok(())
@@ -111,6 +124,11 @@ fn check(publishing: &Publishing) -> Result<(), RulesError> {
         if !(1..=MAX_KEY).contains(&key.expose().len()) {
             return Err(RulesError::Key { name: name.clone() });
         }
+    }
+    if let Some(given) = publishing.dvr_seconds
+        && u64::from(given) > Dvr::LONGEST.as_secs()
+    {
+        return Err(RulesError::Dvr { given });
     }
     if publishing.pushes.len() > MAX_PUSHES {
         return Err(RulesError::TooManyPushes {
@@ -158,6 +176,11 @@ mod tests {
             }],
             ..Publishing::default()
         };
+        let long = Publishing {
+            dvr_seconds: Some(43_201),
+            ..Publishing::default()
+        };
+        assert!(rules.set(long).unwrap_err().to_string().contains("at most 43200"));
         let error = rules.set(push).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("s3cret"));
         assert!(matches!(&rules.current().access, Access::Keys(keys) if keys.contains_key("cam1")));

@@ -8,7 +8,7 @@ use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeV
 
 use super::Ops;
 use crate::hub::{Snapshot, Stream};
-use crate::meters::{Drop as Dropped, Protocol, Refusal, TlsLoad};
+use crate::meters::{Drop as Dropped, Protocol, Refusal, TlsLoad, Where};
 
 /// Streams that get labels of their own; the rest is `other`.
 const LABELLED: usize = 200;
@@ -118,7 +118,29 @@ fn node(ops: &Ops, page: &Page) -> Result<(), prometheus::Error> {
     let relays = ops.meters.served(Protocol::Relay);
     page.gauge("headwater_node_relays", "Other nodes' pulls served now", relays)?;
     let streams = ops.hub.streams().len() as u64;
-    page.gauge("headwater_node_streams", "Streams held", streams)
+    page.gauge("headwater_node_streams", "Streams held", streams)?;
+    past(ops, page)
+}
+
+fn past(ops: &Ops, page: &Page) -> Result<(), prometheus::Error> {
+    let help = "Bytes of old segments held for playback";
+    let bytes = IntGaugeVec::new(Opts::new("headwater_node_dvr_bytes", help), &["where"])?;
+    for place in Where::ALL {
+        bytes
+            .with_label_values(&[place.label()])
+            .set(i64::try_from(ops.meters.dvr_bytes(*place)).unwrap_or(i64::MAX));
+    }
+    page.put(bytes)?;
+    page.counter(
+        "headwater_node_dvr_shed_segments_total",
+        "Segments that can't be played back any more before their time, for want of memory or disk",
+        ops.meters.dvr_shed_segments(),
+    )?;
+    page.counter(
+        "headwater_node_dvr_write_failures_total",
+        "Segments that could not be written to disk",
+        ops.meters.dvr_write_failures(),
+    )
 }
 
 fn streams(ops: &Ops, page: &Page) -> Result<(), prometheus::Error> {

@@ -83,6 +83,9 @@ pub struct StreamOriginSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub pushes: Vec<PushSpec>,
+    /// How much of its streams can be played back and sought in.
+    #[serde(default)]
+    pub dvr: DvrSpec,
     /// How it is reached from outside.
     #[serde(default)]
     pub service: ServiceSpec,
@@ -102,6 +105,7 @@ impl Default for StreamOriginSpec {
             publish: PublishSpec::default(),
             pulls: Vec::new(),
             pushes: Vec::new(),
+            dvr: DvrSpec::default(),
             service: ServiceSpec::default(),
             tls: None,
             template: TemplateSpec::default(),
@@ -181,6 +185,25 @@ impl fmt::Debug for PushSpec {
             .field("url", &"redacted")
             .finish()
     }
+}
+
+/// How much of an origin's streams can be played back and sought in, by HLS from every edge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DvrSpec {
+    /// Minutes of every stream; 0, which it is unless set, for the low-latency window of half a minute. Changing it restarts nothing.
+    #[schemars(range(min = 0, max = 720))]
+    pub minutes: i32,
+    /// Memory for the past of all streams together, in mebibytes; 512 unless set. Beyond it less can be played back of the
+    /// longest ones. It is part of what the pod may use, see template.resources. Changing it restarts the origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 16, max = 262144))]
+    pub memory_mebibytes: Option<i32>,
+    /// Disk for the past of all streams together, in gibibytes: an emptyDir of that size, so that memory need not hold it.
+    /// Absent: memory alone. Changing it restarts the origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub disk_gibibytes: Option<i32>,
 }
 
 /// What a StreamOrigin is.

@@ -139,5 +139,7 @@ fn publishing(origin: &OriginWish) -> Publishing {
         keys: origin.keys.clone(),
         on_conflict: origin.spec.on_conflict,
         pushes: pushes.collect(),
+        // Nodes that know no DVR are not told of none.
+        dvr_seconds: Some(origin.spec.dvr.seconds).filter(|seconds| *seconds > 0),
     }
 }

@@ -123,6 +123,7 @@ impl Machine {
                 token_file: self.settings.token_file.clone(),
                 tls_folder: self.certificates.folder(id),
                 upstreams: Vec::new(),
+                flags: wish.spec.dvr.in_memory().flags(""),
             },
         );
         Ok(())

@@ -54,6 +54,8 @@ pub struct Spec {
     pub tls_folder: PathBuf,
     /// Base URLs of its upstreams, for an edge.
     pub upstreams: Vec<String>,
+    /// Further flags.
+    pub flags: Vec<String>,
 }
 
 /// Where a child listens.
@@ -283,6 +285,7 @@ fn command(spec: &Spec, ports: Ports) -> Command {
         command.args(["--upstream", upstream]);
     }
     command
+        .args(&spec.flags)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -3,10 +3,10 @@
 use headwater_contract as contract;
 
 use super::error::{Findings, Quote};
-use super::{FieldError, ValidOrigin, ValidPull, ValidPush, parts, schema};
+use super::{FieldError, ValidDvr, ValidOrigin, ValidPull, ValidPush, parts, schema};
 use crate::api::StreamOrigin;
 use crate::api::names::{AppName, PushUrl, RtmpUrl, SecretName, StreamName, StreamPattern};
-use crate::api::stream_origin::{OnConflict, PullSpec, PushSpec};
+use crate::api::stream_origin::{DvrSpec, OnConflict, PullSpec, PushSpec};
 
 /// Proves a StreamOrigin.
 ///
@@ -49,11 +49,22 @@ pub fn origin(raw: &StreamOrigin) -> Result<ValidOrigin, Vec<FieldError>> {
         },
         pulls,
         pushes,
+        dvr: dvr(&spec.dvr),
         service,
         tls_secret,
         template,
     });
     found.finish(valid)
+}
+
+/// The bounds have been looked at already.
+fn dvr(raw: &DvrSpec) -> ValidDvr {
+    let whole = |number: i32| u32::try_from(number).unwrap_or(0);
+    ValidDvr {
+        seconds: whole(raw.minutes) * 60,
+        memory_mebibytes: raw.memory_mebibytes.map(whole),
+        disk_gibibytes: raw.disk_gibibytes.map(whole),
+    }
 }
 
 fn pull(raw: &PullSpec, path: &str, found: &mut Findings) -> Option<ValidPull> {

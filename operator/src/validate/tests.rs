@@ -42,6 +42,27 @@ fn an_empty_origin_has_the_documented_defaults() {
 }
 
 #[test]
+fn the_past_is_kept_as_long_as_is_said_within_its_bounds() {
+    assert_eq!(origin_of(json!({})).unwrap().dvr, ValidDvr::default());
+    let said = json!({"dvr": {"minutes": 720, "memoryMebibytes": 64, "diskGibibytes": 2}});
+    let dvr = origin_of(said).unwrap().dvr;
+    assert_eq!(dvr.seconds, 43_200);
+    assert_eq!(
+        dvr.flags("/dvr"),
+        ["--dvr-memory=64MiB", "--dvr-dir=/dvr", "--dvr-disk=1843MiB"]
+    );
+    assert_eq!(dvr.in_memory().flags("/dvr"), ["--dvr-memory=64MiB"]);
+    for (wrong, field) in [
+        (json!({"dvr": {"minutes": 721}}), "spec.dvr.minutes"),
+        (json!({"dvr": {"memoryMebibytes": 1}}), "spec.dvr.memoryMebibytes"),
+        (json!({"dvr": {"diskGibibytes": 0}}), "spec.dvr.diskGibibytes"),
+    ] {
+        let errors = origin_of(wrong).unwrap_err();
+        assert!(errors.iter().any(|error| error.contains(field)), "{errors:?}");
+    }
+}
+
+#[test]
 fn a_minimal_pool_has_the_documented_defaults() {
     let pool = pool_of(json!({})).unwrap();
     assert_eq!(pool.upstream.key, ResourceKey::new("tv", "main"));

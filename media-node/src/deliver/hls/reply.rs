@@ -1,24 +1,19 @@
 //! HLS answers: content types, caching, compression, conditional and range requests (RFC 9110 §8.8, §13, §14).
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use sha1::{Digest, Sha1};
 
 use crate::deliver::http::{Body, whole};
-use crate::package::hls::channel::{Rendered, gzip};
+use crate::package::hls::channel::Rendered;
 
 /// What is sent.
 pub(super) enum Kind {
-    /// A media playlist.
+    /// A playlist.
     Rendered(Rendered, Cache),
-    /// Another playlist.
-    Playlist { text: Bytes, cache: Cache },
     /// A file of media.
     Media { name: String, bytes: Bytes },
     /// For nodes downstream.
-    Json(Bytes),
+    Json(Rendered),
 }
 
 /// For how long an answer may be kept.
@@ -34,31 +29,15 @@ const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 impl Kind {
     pub(super) fn playlist(text: String, cache: Cache) -> Self {
-        Self::Playlist {
-            text: text.into(),
-            cache,
-        }
+        Self::Rendered(Rendered::new(text), cache)
     }
 }
 
 /// The answer, and the bytes of its body.
 pub(super) fn respond(kind: Kind, method: &Method, asked: &HeaderMap) -> (Response<Body>, u64) {
     let mut response = match kind {
-        Kind::Rendered(rendered, Cache::Seconds(seconds)) => text(
-            rendered.text,
-            Some(rendered.gzip),
-            PLAYLIST,
-            &format!("max-age={seconds}"),
-            asked,
-        ),
-        Kind::Playlist {
-            text: body,
-            cache: Cache::Seconds(seconds),
-        } => {
-            let compressed = gzip(&body);
-            text(body, Some(compressed), PLAYLIST, &format!("max-age={seconds}"), asked)
-        }
-        Kind::Json(body) => text(body, None, "application/json", "no-store", asked),
+        Kind::Rendered(rendered, Cache::Seconds(seconds)) => playlist(&rendered, &format!("max-age={seconds}"), asked),
+        Kind::Json(rendered) => json(&rendered, asked),
         Kind::Media { name, bytes } => media(&name, bytes, asked),
     };
     let length = response.body().len();
@@ -71,27 +50,25 @@ pub(super) fn respond(kind: Kind, method: &Method, asked: &HeaderMap) -> (Respon
     (response.map(whole), sent)
 }
 
-fn text(
-    body: Bytes,
-    compressed: Option<Bytes>,
-    content_type: &'static str,
-    cache: &str,
-    asked: &HeaderMap,
-) -> Response<Bytes> {
-    let etag = format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(Sha1::digest(&body)));
-    let mut response = conditional(&etag, body, asked);
+fn playlist(rendered: &Rendered, cache: &str, asked: &HeaderMap) -> Response<Bytes> {
+    let mut response = conditional(&format!("W/\"{}\"", rendered.tag()), rendered.text().clone(), asked);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PLAYLIST));
     put(headers, header::CACHE_CONTROL, cache);
-    if let Some(compressed) = compressed {
-        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-        if response.status() == StatusCode::OK && takes_gzip(asked) {
-            response
-                .headers_mut()
-                .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            *response.body_mut() = compressed;
-        }
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if response.status() == StatusCode::OK && takes_gzip(asked) {
+        let gzip = HeaderValue::from_static("gzip");
+        response.headers_mut().insert(header::CONTENT_ENCODING, gzip);
+        *response.body_mut() = rendered.gzip().clone();
     }
+    response
+}
+
+fn json(rendered: &Rendered, asked: &HeaderMap) -> Response<Bytes> {
+    let mut response = conditional(&format!("W/\"{}\"", rendered.tag()), rendered.text().clone(), asked);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

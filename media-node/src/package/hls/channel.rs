@@ -1,6 +1,9 @@
 //! A stream's window as long as somebody asks for it: the task that fills it, those who wait for it, and what is rendered of it.
 
 mod backfill;
+mod files;
+mod keeper;
+mod rendered;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,30 +16,31 @@ use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::playlist::{self, Form};
+pub use files::{File, Found, Missing};
+pub use rendered::Rendered;
+
+use super::archive::Archive;
+use super::playlist::{self, Form, OldText};
 use super::segmenter::Segmenter;
-use super::upstream::{FetchError, Upstream};
+use super::upstream::Upstream;
 use super::viewers::Viewers;
-use super::window::{InitId, Progress, Rendition, Window};
+use super::window::{Holdings, Rendition, Window};
 use crate::hub::{Batch, Stream, Subscriber};
 use crate::meters::{Audience, Meters, Protocol};
 use crate::names::StreamName;
 
 /// A window that nobody has asked for in this long is let go, unless the origin announces a longer one.
 const IDLE: Duration = Duration::from_secs(30);
-/// The longest segment that is fetched, bytes.
-const MOST_SEGMENT: usize = 256 << 20;
-/// The longest init segment that is fetched, bytes.
-const MOST_INIT: usize = 1 << 20;
 
 /// Handle of every channel of a node. The lock is a plain mutex: look-ups are short, and nothing awaits under it. Bounded by
-/// the streams of the hub and, for a window's time, those that have ended.
+/// the streams of the hub and, for a window's time, those that have ended, which the keeper bounds.
 #[derive(Clone)]
 pub struct Channels(Arc<Registry>);
 
 struct Registry {
     meters: Meters,
     upstream: Upstream,
+    archive: Archive,
     tasks: TaskTracker,
     /// Ends every channel.
     stop: CancellationToken,
@@ -50,6 +54,7 @@ pub struct Channel(Arc<Shared>);
 struct Shared {
     stream: Stream,
     upstream: Upstream,
+    archive: Archive,
     state: Mutex<State>,
     /// Counts changes of the window.
     version: watch::Sender<u64>,
@@ -60,61 +65,28 @@ struct State {
     window: Window,
     viewers: Viewers,
     asked: Instant,
-    rendered: HashMap<(Rendition, Form), Rendered>,
+    ended_at: Option<Instant>,
+    /// By version.
+    rendered: HashMap<(Rendition, Form), (u64, Rendered)>,
+    /// By rendition.
+    old: [OldText; 2],
+    /// What the archive has been told of.
+    held: Holdings,
+    /// Old segments before this number are in files, or on the way there.
+    stored_to: u64,
+    /// When it was said last that the window has become shorter.
+    said: Option<Instant>,
     /// Fetches under way, so that what many ask for is fetched once.
-    fetches: HashMap<File, Arc<OnceCell<()>>>,
-}
-
-/// A playlist as it is sent, shared by all who ask.
-#[derive(Clone, Debug)]
-pub struct Rendered {
-    version: u64,
-    /// The text.
-    pub text: Bytes,
-    /// The text in gzip.
-    pub gzip: Bytes,
-}
-
-/// A file of media.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum File {
-    /// Headers.
-    Init(Rendition, InitId),
-    /// A segment.
-    Segment(Rendition, u64),
-    /// A part of a segment.
-    Part(Rendition, u64, usize),
-}
-
-/// A file that can't be had.
-#[derive(Debug, thiserror::Error)]
-pub enum Missing {
-    /// It has left the window.
-    #[error("it has left the window")]
-    Gone,
-    /// There is no such file, or not yet.
-    #[error("there is no such file, or not yet")]
-    NotFound,
-    /// The upstream has it, and could not be asked.
-    #[error("failed to fetch it from the upstream: {0}")]
-    Upstream(#[from] FetchError),
-}
-
-/// A file, and how much media it is.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Its bytes.
-    pub bytes: Bytes,
-    /// Milliseconds of media that somebody watches who takes it: none for headers, and for sound beside pictures.
-    pub watched_ms: u64,
+    fetches: HashMap<File, Arc<OnceCell<Bytes>>>,
 }
 
 impl Channels {
     /// No channels so far.
-    pub fn new(meters: Meters, tasks: TaskTracker, stop: CancellationToken) -> Self {
+    pub fn new(meters: Meters, archive: Archive, tasks: TaskTracker, stop: CancellationToken) -> Self {
         Self(Arc::new(Registry {
             meters,
             upstream: Upstream::default(),
+            archive,
             tasks,
             stop,
             channels: Mutex::default(),
@@ -130,7 +102,7 @@ impl Channels {
             return channel.clone();
         }
         let stop = self.0.stop.child_token();
-        let channel = Channel::new(stream.clone(), self.0.upstream.clone(), stop);
+        let channel = Channel::new(stream.clone(), &self.0, stop);
         if let Some(before) = channels.insert(stream.name().clone(), channel.clone()) {
             before.0.stop.cancel();
             channel.inherit(&before);
@@ -164,15 +136,21 @@ impl Channels {
 }
 
 impl Channel {
-    fn new(stream: Stream, upstream: Upstream, stop: CancellationToken) -> Self {
+    fn new(stream: Stream, registry: &Registry, stop: CancellationToken) -> Self {
         Self(Arc::new(Shared {
             stream,
-            upstream,
+            upstream: registry.upstream.clone(),
+            archive: registry.archive.clone(),
             state: Mutex::new(State {
                 window: Window::new(),
                 viewers: Viewers::default(),
                 asked: Instant::now(),
+                ended_at: None,
                 rendered: HashMap::new(),
+                old: Default::default(),
+                held: Holdings::default(),
+                stored_to: 0,
+                said: None,
                 fetches: HashMap::new(),
             }),
             version: watch::Sender::new(0),
@@ -182,8 +160,13 @@ impl Channel {
 
     /// The stream came back under its name: what was packaged before can still be fetched.
     fn inherit(&self, before: &Channel) {
-        let window = std::mem::take(&mut before.lock().window);
-        self.lock().window.inherit(window, Instant::now().into_std());
+        let mut state = before.lock();
+        let window = std::mem::take(&mut state.window);
+        before.account(&mut state);
+        drop(state);
+        let mut state = self.lock();
+        state.window.inherit(window, Instant::now().into_std());
+        self.account(&mut state);
     }
 
     /// Looks at the window.
@@ -236,59 +219,29 @@ impl Channel {
     pub fn playlist(&self, rendition: Rendition, form: Form) -> Rendered {
         let mut state = self.lock();
         let version = *self.0.version.borrow();
-        if let Some(rendered) = state
-            .rendered
-            .get(&(rendition, form))
-            .filter(|held| held.version == version)
+        if let Some((held, rendered)) = state.rendered.get(&(rendition, form))
+            && *held == version
         {
             return rendered.clone();
         }
-        let text = playlist::render(&state.window, rendition, form);
-        let rendered = Rendered {
-            version,
-            gzip: gzip(text.as_bytes()),
-            text: text.into(),
-        };
-        state.rendered.insert((rendition, form), rendered.clone());
+        let State { window, old, .. } = &mut *state;
+        let text = playlist::render(window, rendition, form, &mut old[rendition.index()]);
+        let rendered = Rendered::new(text);
+        state.rendered.insert((rendition, form), (version, rendered.clone()));
         rendered
     }
 
-    /// A file of media, fetched from the upstream if it is not here.
-    pub async fn file(&self, file: File) -> Result<Found, Missing> {
-        loop {
-            let fetch = {
-                let mut state = self.lock();
-                match look_up(&state.window, file)? {
-                    Ok(found) => return Ok(found),
-                    Err(wanted) => Arc::clone(state.fetches.entry(wanted).or_default()),
-                }
-            };
-            let wanted = file.whole();
-            let fetched = fetch.get_or_try_init(|| self.fetch(wanted)).await;
-            self.lock().fetches.remove(&wanted);
-            fetched?;
+    /// Nobody needs it any more. One of this node's own streams is kept while it lives, where the past is kept at all, and for
+    /// the window's time after its end; who plays it then may do so to the end.
+    fn idle(&self, state: &State) -> bool {
+        let window = Duration::from_millis(state.window.targets().window_ms);
+        let (own, asked) = (self.0.stream.upstream().is_none(), state.asked.elapsed());
+        match state.ended_at.map(|at| at.elapsed()) {
+            Some(ended) if own => ended > window && asked > window || ended > window * 2,
+            Some(_) => asked > window,
+            None if own && self.0.archive.on() => false,
+            None => asked > IDLE.max(window.min(IDLE * 4)),
         }
-    }
-
-    async fn fetch(&self, file: File) -> Result<(), Missing> {
-        let base = self.0.stream.upstream().ok_or(Missing::NotFound)?;
-        let (name, most) = match file {
-            File::Init(rendition, id) => (playlist::init_name(rendition, id), MOST_INIT),
-            File::Segment(rendition, number) | File::Part(rendition, number, _) => {
-                (playlist::segment_name(rendition, number), MOST_SEGMENT)
-            }
-        };
-        let bytes = self.0.upstream.fetch(&base, &name, most).await?;
-        let window = &mut self.lock().window;
-        match file {
-            File::Init(rendition, id) => window.fill_init(id, rendition, bytes),
-            File::Segment(rendition, number) | File::Part(rendition, number, _) => {
-                if !window.fill(rendition, number, &bytes) {
-                    return Err(Missing::NotFound);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Changes the window and tells those who wait.
@@ -304,68 +257,6 @@ impl Channel {
     }
 }
 
-impl File {
-    /// What is fetched for it: parts come with their segment.
-    fn whole(self) -> Self {
-        match self {
-            File::Part(rendition, number, _) => File::Segment(rendition, number),
-            whole => whole,
-        }
-    }
-}
-
-/// The file if it is here, or what must be fetched for it.
-fn look_up(window: &Window, file: File) -> Result<Result<Found, File>, Missing> {
-    let (rendition, number) = match file {
-        File::Init(rendition, id) => {
-            let init = window.inits(id).and_then(|inits| inits[rendition.index()].as_ref());
-            let init = init.ok_or(if id.epoch < window.epoch() {
-                Missing::Gone
-            } else {
-                Missing::NotFound
-            })?;
-            return Ok(init
-                .bytes
-                .clone()
-                .map(|bytes| Found { bytes, watched_ms: 0 })
-                .ok_or(file));
-        }
-        File::Segment(rendition, number) | File::Part(rendition, number, _) => (rendition, number),
-    };
-    let Some(segment) = window.segment(number) else {
-        let gone = window.first_number().is_some_and(|first| number < first);
-        return Err(if gone { Missing::Gone } else { Missing::NotFound });
-    };
-    let track = segment.track(rendition).ok_or(Missing::NotFound)?;
-    let pictures = rendition == Rendition::Video || segment.track(Rendition::Video).is_none();
-    let ms = |ticks: u64| {
-        if pictures {
-            ticks * 1_000 / u64::from(track.timescale.max(1))
-        } else {
-            0
-        }
-    };
-    let (bytes, ticks) = match file {
-        File::Part(_, _, index) => {
-            let part = track.parts.get(index).ok_or(Missing::NotFound)?;
-            (part.bytes.clone(), part.ticks)
-        }
-        _ if segment.progress == Progress::Open => return Err(Missing::NotFound),
-        _ => (track.bytes().cloned(), track.ticks()),
-    };
-    let watched_ms = ms(ticks);
-    Ok(bytes.map(|bytes| Found { bytes, watched_ms }).ok_or(file.whole()))
-}
-
-/// Compressed at a level that costs little.
-pub fn gzip(text: &[u8]) -> Bytes {
-    use std::io::Write;
-    let mut encoder =
-        flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 4 + 64), flate2::Compression::new(4));
-    let _ = encoder.write_all(text); // into memory: can't fail
-    encoder.finish().unwrap_or_default().into()
-}
-
 /// Fills the window until the stream has ended and its window has passed, or nobody asks for it.
 async fn run(channels: Channels, channel: Channel, mut subscriber: Subscriber, mut audience: Audience) {
     let mut segmenter = Segmenter::default();
@@ -378,11 +269,11 @@ async fn run(channels: Channels, channel: Channel, mut subscriber: Subscriber, m
             () = channel.0.stop.cancelled() => break,
             batch = subscriber.next(&mut items), if live => live = fill(&channel, &mut segmenter, batch, &mut items),
             _ = seconds.tick() => {
+                channel.store();
                 let (viewers, idle) = {
                     let mut state = channel.lock();
-                    let window = Duration::from_millis(state.window.targets().window_ms);
-                    let most = if live { IDLE.max(window.min(IDLE * 4)) } else { window };
-                    (state.viewers.second(), state.asked.elapsed() > most)
+                    channel.account(&mut state);
+                    (state.viewers.second(), channel.idle(&state))
                 };
                 audience.set(viewers);
                 channel.0.stream.set_unconnected(viewers);
@@ -399,9 +290,11 @@ async fn run(channels: Channels, channel: Channel, mut subscriber: Subscriber, m
 /// Takes a batch into the window. False at the end of the stream.
 fn fill(channel: &Channel, segmenter: &mut Segmenter, batch: Batch, items: &mut Vec<crate::hub::Item>) -> bool {
     let now = std::time::Instant::now();
+    let again = channel.0.stream.upstream().is_some();
     match batch {
         Batch::Items => channel.change(|window| {
             let mut changed = false;
+            window.can_have_again(again);
             for item in items.drain(..) {
                 changed |= segmenter.item(&item, window, now);
             }
@@ -422,6 +315,7 @@ fn fill(channel: &Channel, segmenter: &mut Segmenter, batch: Batch, items: &mut 
                 window.end();
                 true
             });
+            channel.lock().ended_at = Some(Instant::now());
             return false;
         }
     }

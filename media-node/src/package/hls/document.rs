@@ -79,18 +79,26 @@ pub struct DescribedSegment {
 pub struct DescribedTrack {
     /// Decoding time of its first frame.
     pub begin: u64,
-    /// Of each part: ticks, bytes, frames, and 1 if decoding can begin in it.
+    /// Of each part: ticks, bytes, frames, and 1 if decoding can begin in it. Of an old segment: of all of it.
     pub parts: Vec<[u64; 4]>,
+    /// The segment is old: its parts are not told apart any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub old: bool,
 }
 
-/// A window's description is at most this long; a longer one is not read.
-pub const MOST_BYTES: usize = 8 << 20;
+/// A window's description is at most this long; a longer one is not read. An old segment with video and audio takes about
+/// 250 bytes, and a window has at most [`super::window::MOST_SEGMENTS`].
+pub const MOST_BYTES: usize = 16 << 20;
 /// Parts of a segment that are believed: a segment of 10 s in parts of 10 ms.
 const MOST_PARTS: usize = 1_000;
 
 /// Describes what is shown from `from` on.
 pub fn describe(window: &Window, from: u64) -> Document {
-    let whole: Vec<&Segment> = window.whole().filter(|segment| segment.number >= from).collect();
+    let shown = window.shown();
+    let first = shown.clone().next().map_or(0, |segment| segment.number);
+    let known = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+    let complete = |segment: &&Segment| segment.progress != Progress::Open;
+    let whole: Vec<&Segment> = shown.skip(known).filter(complete).collect();
     let mut versions: Vec<InitId> = whole.iter().map(|segment| segment.init).collect();
     versions.dedup();
     let targets = window.targets();
@@ -99,7 +107,7 @@ pub fn describe(window: &Window, from: u64) -> Document {
         part_ms: targets.part_ms,
         segment_ms: targets.segment_ms,
         window_ms: targets.window_ms,
-        first: window.shown().next().map_or(0, |segment| segment.number),
+        first,
         inits: versions
             .into_iter()
             .filter_map(|id| Some(describe_init(id, window.inits(id)?)))
@@ -133,7 +141,11 @@ fn describe_segment(segment: &Segment) -> DescribedSegment {
     };
     let track = |track: &Track| DescribedTrack {
         begin: track.begin,
-        parts: track.parts.iter().map(part).collect(),
+        parts: match track.sum() {
+            Some(sum) => vec![part(sum)],
+            None => track.parts.iter().map(part).collect(),
+        },
+        old: track.sum().is_some(),
     };
     DescribedSegment {
         number: segment.number,
@@ -200,8 +212,14 @@ fn segment(described: &DescribedSegment, epoch: u64, inits: &DescribedInit) -> S
             independent: *independent != 0,
             bytes: None,
         };
-        let parts = track.parts.iter().take(MOST_PARTS).map(part).collect();
-        Some(Track::new(timescale, track.begin, parts))
+        let mut parts = track.parts.iter().take(MOST_PARTS).map(part);
+        match (track.old, parts.next()) {
+            (true, Some(sum)) => Some(Track::old(timescale, track.begin, sum)),
+            (_, first) => {
+                let parts = first.into_iter().chain(parts).collect();
+                Some(Track::new(timescale, track.begin, parts))
+            }
+        }
     };
     Segment {
         number: described.number,

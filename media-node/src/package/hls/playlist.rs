@@ -1,8 +1,14 @@
-//! Text of a rendition's media playlist (RFC 8216bis §4.4): a total function of the window.
+//! Text of a rendition's media playlist (RFC 8216bis §4.4): a total function of the window,
+//! and of the text of its old segments, which is kept.
 
+mod old;
+
+use std::collections::vec_deque;
 use std::fmt::Write;
 
 use jiff::Timestamp;
+
+pub use old::OldText;
 
 use super::segmenter::PART_SLACK_MS;
 use super::window::{InitId, Progress, Rendition, Segment, Window};
@@ -44,46 +50,53 @@ pub fn target_seconds(window: &Window) -> u64 {
     u64::from(window.targets().segment_ms).div_ceil(1_000).max(1)
 }
 
-/// The playlist.
-pub fn render(window: &Window, rendition: Rendition, form: Form) -> String {
+/// The playlist. `old` keeps the text of segments of which nothing changes any more, so that the next one costs only what is new.
+pub fn render(window: &Window, rendition: Rendition, form: Form, old: &mut OldText) -> String {
     let target = target_seconds(window);
-    let shown: Vec<&Segment> = match form {
-        Form::Plain => window.whole().collect(),
-        _ if window.ended() => window.whole().collect(),
-        Form::Low | Form::Delta => window.shown().collect(),
-    };
+    let shown = window.shown();
+    old.follow(window, rendition);
     let skipped = match form {
-        Form::Delta => first_within(&shown, rendition, target, SKIP_TARGETS),
+        Form::Delta => first_within(shown.clone(), rendition, target, SKIP_TARGETS),
         Form::Low | Form::Plain => 0,
     };
-    let mut text = String::with_capacity(512 + 320 * (shown.len() - skipped));
-    header(&mut text, window, rendition, form, &shown);
+    let kept = old.text_from(skipped);
+    let mut text = String::with_capacity(512 + kept.len() + 320 * (shown.len() - skipped.max(old.len())));
+    header(&mut text, window, rendition, form, old);
     if skipped > 0 {
         let _ = writeln!(text, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
     }
+    let complete = form == Form::Plain || window.ended();
     let parts_from = match form {
         Form::Plain => shown.len(),
         // RFC 8216bis §6.2.2
-        Form::Low | Form::Delta => first_within(&shown, rendition, target, PART_TARGETS),
+        Form::Low | Form::Delta => first_within(shown.clone(), rendition, target, PART_TARGETS),
     };
-    for (index, segment) in shown.iter().enumerate().skip(skipped) {
-        let before = index.checked_sub(1).map(|before| shown[before]);
-        push_segment(&mut text, rendition, segment, before, index >= parts_from);
+    text.push_str(kept);
+    let mut before = skipped
+        .max(old.len())
+        .checked_sub(1)
+        .and_then(|index| shown.clone().nth(index));
+    for (index, segment) in shown.clone().enumerate().skip(skipped.max(old.len())) {
+        if segment.progress != Progress::Open || !complete {
+            push_segment(&mut text, rendition, segment, before, index >= parts_from);
+        }
+        before = Some(segment);
     }
     if window.ended() {
         text.push_str("#EXT-X-ENDLIST\n");
     } else if form != Form::Plain {
-        tail(&mut text, window, rendition, shown.last().copied());
+        tail(&mut text, window, rendition, shown.clone().next_back());
     }
     text
 }
 
-fn header(text: &mut String, window: &Window, rendition: Rendition, form: Form, shown: &[&Segment]) {
+fn header(text: &mut String, window: &Window, rendition: Rendition, form: Form, old: &OldText) {
     let target = target_seconds(window);
+    let young = window.shown().skip(old.len());
     // RFC 8216bis §8: EXT-X-SKIP, EXT-X-GAP, EXT-X-MAP.
     let version = match form {
         Form::Low | Form::Delta => 9,
-        Form::Plain if shown.iter().any(|segment| segment.track(rendition).is_none()) => 8,
+        Form::Plain if old.gaps() || young.clone().any(|segment| segment.track(rendition).is_none()) => 8,
         Form::Plain => 6,
     };
     let _ = writeln!(
@@ -91,7 +104,7 @@ fn header(text: &mut String, window: &Window, rendition: Rendition, form: Form, 
         "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target}"
     );
     if form != Form::Plain {
-        let part = part_target_ms(window, shown);
+        let part = part_target_ms(window, young.clone());
         let _ = writeln!(
             text,
             "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={},HOLD-BACK={},PART-HOLD-BACK={}\n\
@@ -102,20 +115,22 @@ fn header(text: &mut String, window: &Window, rendition: Rendition, form: Form, 
             seconds(part),
         );
     }
-    let independent = |segment: &&Segment| {
-        let track = segment.track(rendition);
-        track.is_none_or(|track| track.parts.is_empty() || track.independent())
-    };
-    if shown.iter().all(independent) {
+    if old.independent() && young.clone().all(|segment| independent(segment, rendition)) {
         text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
-    let first = shown.first();
+    let first = window.shown().next();
     let sequence = first.map_or(0, |segment| segment.number);
-    let discontinuity = first.map_or(0, |segment| discontinuity(segment));
+    let discontinuity = first.map_or(0, discontinuity);
     let _ = writeln!(
         text,
         "#EXT-X-MEDIA-SEQUENCE:{sequence}\n#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}"
     );
+}
+
+/// Decoding can begin with it, as far as it has begun.
+fn independent(segment: &Segment, rendition: Rendition) -> bool {
+    let track = segment.track(rendition);
+    track.is_none_or(|track| track.size() == 0 || track.independent())
 }
 
 /// Segments older than this many target durations from the end are left out of delta updates (§4.4.3.8: at least six).
@@ -136,8 +151,8 @@ pub fn discontinuity(segment: &Segment) -> u64 {
 }
 
 /// The part target that is announced: it covers every part shown with some room, so that it does not change with rounding.
-fn part_target_ms(window: &Window, shown: &[&Segment]) -> u64 {
-    let tracks = shown.iter().flat_map(|segment| segment.tracks.iter().flatten());
+fn part_target_ms<'a>(window: &Window, young: impl Iterator<Item = &'a Segment>) -> u64 {
+    let tracks = young.flat_map(|segment| segment.tracks.iter().flatten());
     let longest = tracks
         .flat_map(|track| {
             track
@@ -151,9 +166,9 @@ fn part_target_ms(window: &Window, shown: &[&Segment]) -> u64 {
 }
 
 /// The first segment that is at most `targets` target durations from the end of the playlist, as its own durations say it.
-fn first_within(shown: &[&Segment], rendition: Rendition, target: u64, targets: u64) -> usize {
+fn first_within(shown: vec_deque::Iter<'_, Segment>, rendition: Rendition, target: u64, targets: u64) -> usize {
     let mut left = target * targets * UNITS;
-    for (index, segment) in shown.iter().enumerate().rev() {
+    for (index, segment) in shown.enumerate().rev() {
         let duration = match segment.track(rendition) {
             Some(track) => units(track.ticks(), track.timescale),
             None => segment.duration_ms * UNITS / 1_000,

@@ -3,13 +3,14 @@
 //! Segments have consecutive numbers. One that this node has not seen whole is a hole until the upstream describes it, and
 //! nothing behind a hole is shown: playlists never take back what they said.
 
+mod age;
+mod learn;
 mod track;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet, VecDeque, vec_deque};
+use std::time::Instant;
 
-use bytes::Bytes;
-
+pub use age::{Holdings, MOST_SEGMENTS, Spare, Unstored};
 pub use track::{InitTrack, Part, Rendition, Track};
 
 /// Which headers: an epoch of the stream and the version of its configurations.
@@ -89,8 +90,8 @@ pub struct Targets {
 /// Headers of one version.
 pub type Inits = [Option<InitTrack>; 2];
 
-/// A stream's window. Bounded by the time that the origin announces: a segment that has left it stays for as long again, so
-/// that a player which has just read of it can still fetch it (RFC 8216bis §6.2.2).
+/// A stream's window. Bounded by the time that the origin announces, and by [`age::MOST_SEGMENTS`]: a segment that has left it
+/// stays for a while, so that a player which has just read of it can still fetch it (RFC 8216bis §6.2.2).
 #[derive(Debug)]
 pub struct Window {
     epoch: u64,
@@ -98,6 +99,12 @@ pub struct Window {
     segments: VecDeque<Segment>,
     inits: BTreeMap<InitId, Inits>,
     past: VecDeque<(Instant, Segment)>,
+    /// Numbers of the holes.
+    holes: BTreeSet<u64>,
+    /// What is before this number is old: complete for good, its parts not told apart any more.
+    old_to: u64,
+    /// What is here can be had again: old segments need not be held until somebody asks for them.
+    again: bool,
     /// The first number that may be shown: where the upstream's window begins.
     not_before: u64,
     /// Somebody may have been shown what is here: nothing may be put in front of it that is not next to it.
@@ -121,6 +128,9 @@ impl Window {
             segments: VecDeque::new(),
             inits: BTreeMap::new(),
             past: VecDeque::new(),
+            holes: BTreeSet::new(),
+            old_to: 0,
+            again: false,
             not_before: 0,
             settled: false,
             ended: false,
@@ -143,18 +153,20 @@ impl Window {
     }
 
     /// The segments that playlists show, oldest first.
-    pub fn shown(&self) -> impl DoubleEndedIterator<Item = &Segment> {
+    pub fn shown(&self) -> vec_deque::Iter<'_, Segment> {
         let held = if self.settled { self.segments.len() } else { 0 };
-        let from = self
-            .segments
-            .partition_point(|segment| segment.number < self.not_before);
-        let to = self
-            .segments
-            .iter()
-            .skip(from)
-            .position(|segment| segment.progress == Progress::Hole);
-        let to = to.map_or(self.segments.len(), |holes| from + holes).min(held);
+        let from = self.index(self.not_before).min(held);
+        let hole = self.holes.range(self.not_before..).next();
+        let to = hole.map_or(held, |hole| self.index(*hole).min(held));
         self.segments.range(from.min(to)..to)
+    }
+
+    /// Where in `segments` the number is, or would be.
+    fn index(&self, number: u64) -> usize {
+        let first = self.segments.front().map_or(0, |segment| segment.number);
+        usize::try_from(number.saturating_sub(first))
+            .unwrap_or(usize::MAX)
+            .min(self.segments.len())
     }
 
     /// Shown segments that are complete.
@@ -171,8 +183,7 @@ impl Window {
 
     /// The first hole, if there is one.
     pub fn first_hole(&self) -> Option<u64> {
-        let hole = self.segments.iter().find(|segment| segment.progress == Progress::Hole);
-        hole.map(|segment| segment.number)
+        self.holes.first().copied()
     }
 
     /// Headers of a version; none if they are not known.
@@ -220,6 +231,7 @@ impl Window {
         self.ended = false;
         self.not_before = 0;
         self.retire(self.segments.len(), now);
+        self.old_to = 0;
     }
 
     /// Opens a segment behind the newest. Numbers in between become holes; one that is not newer is refused.
@@ -235,6 +247,7 @@ impl Window {
         } else {
             let holes = (next..segment.number).map(|number| Segment::hole(number, segment.init));
             self.segments.extend(holes);
+            self.holes.extend(next..segment.number);
         }
         self.segments.push_back(segment);
         true
@@ -261,20 +274,9 @@ impl Window {
         segment.tracks.iter_mut().flatten().for_each(Track::join);
         if !whole {
             *segment = Segment::hole(segment.number, segment.init);
+            self.holes.insert(segment.number);
         }
         self.trim(now);
-    }
-
-    /// Puts a segment into a hole, or behind everything that is complete.
-    fn put(&mut self, index: usize, segment: &Segment) -> bool {
-        let behind = self.segments.back().is_none_or(|last| last.progress != Progress::Open);
-        let length = self.segments.len();
-        match self.segments.get_mut(index) {
-            Some(held) if held.progress == Progress::Hole => held.clone_from(segment),
-            None if index == length && behind => self.segments.push_back(segment.clone()),
-            _ => return false,
-        }
-        true
     }
 
     /// Takes what an earlier stream of this name has left, to be fetched for its time.
@@ -290,31 +292,6 @@ impl Window {
         self.ended = true;
     }
 
-    /// Takes what the upstream knows of a segment: fills a hole, or goes before everything that is here. Anything else is
-    /// known better here. True if it was of use.
-    pub fn describe(&mut self, segment: Segment, inits: Option<Inits>) -> bool {
-        if segment.init.epoch != self.epoch && self.epoch != 0 {
-            return false;
-        }
-        self.epoch = segment.init.epoch;
-        let first = self.segments.front().map_or(segment.number, |first| first.number);
-        let useful = match segment.number.checked_sub(first) {
-            Some(index) => self.put(index as usize, &segment),
-            None if !self.settled && first - segment.number <= MOST_HOLES => {
-                for number in (segment.number + 1..first).rev() {
-                    self.segments.push_front(Segment::hole(number, segment.init));
-                }
-                self.segments.push_front(segment.clone());
-                true
-            }
-            None => false,
-        };
-        if useful && let Some(inits) = inits {
-            self.inits.entry(segment.init).or_insert(inits);
-        }
-        useful
-    }
-
     /// From now on, what is here may be shown.
     pub fn settle(&mut self) {
         self.settled = true;
@@ -323,105 +300,6 @@ impl Window {
     /// True once [`Window::settle`] has been called.
     pub fn settled(&self) -> bool {
         self.settled
-    }
-
-    /// Sets what the origin announces, before the first clock has said it.
-    pub fn announce(&mut self, targets: Targets) {
-        if self.targets.segment_ms == 0 {
-            self.targets = targets;
-        }
-    }
-
-    /// Nothing older than `number` is shown: the upstream's window begins there.
-    pub fn show_from(&mut self, number: u64) {
-        self.not_before = self.not_before.max(number);
-    }
-
-    /// A hole that nobody can fill becomes a gap.
-    pub fn give_up(&mut self, number: u64) {
-        let Some(first) = self.first_number() else { return };
-        let index = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
-        let after = self.segments.get(index + 1).cloned();
-        let before = index.checked_sub(1).and_then(|index| self.segments.get(index).cloned());
-        let Some(hole) = self
-            .segments
-            .get_mut(index)
-            .filter(|held| held.progress == Progress::Hole)
-        else {
-            return;
-        };
-        hole.progress = Progress::Gap;
-        if let Some(before) = &before {
-            hole.media_time_ms = before.media_time_ms + before.duration_ms as i64;
-            hole.program_ms = before.program_ms + before.duration_ms;
-            hole.discontinuity = before.discontinuity;
-        }
-        if let Some(after) = after.filter(|after| after.progress != Progress::Hole) {
-            hole.duration_ms = u64::try_from(after.media_time_ms - hole.media_time_ms).unwrap_or(0);
-            hole.discontinuity = hole.discontinuity.max(after.discontinuity);
-        }
-        let longest = u64::from(self.targets.segment_ms.max(1));
-        hole.duration_ms = hole.duration_ms.clamp(1, longest);
-    }
-
-    /// Keeps the bytes of a segment that were fetched; refused if they are not as long as its parts say.
-    pub fn fill(&mut self, rendition: Rendition, number: u64, bytes: &Bytes) -> bool {
-        let in_window = self.segments.iter_mut().find(|segment| segment.number == number);
-        let past = self.past.iter_mut().map(|(_, segment)| segment);
-        let Some(segment) = in_window.or_else(|| past.rev().find(|segment| segment.number == number)) else {
-            return false;
-        };
-        segment.tracks[rendition.index()]
-            .as_mut()
-            .is_some_and(|track| track.fill(bytes))
-    }
-
-    /// Keeps headers that were fetched.
-    pub fn fill_init(&mut self, id: InitId, rendition: Rendition, bytes: Bytes) {
-        if let Some(Some(init)) = self.inits.get_mut(&id).map(|inits| inits[rendition.index()].as_mut()) {
-            init.bytes = Some(bytes);
-        }
-    }
-
-    /// Bytes of media held.
-    pub fn held_bytes(&self) -> u64 {
-        let past = self.past.iter().map(|(_, segment)| segment);
-        let segments = self.segments.iter().chain(past);
-        segments
-            .flat_map(|segment| segment.tracks.iter().flatten())
-            .map(Track::held_bytes)
-            .sum()
-    }
-
-    /// Lets go of what is outside of the window: a function of the segments alone, the same on every node.
-    fn trim(&mut self, now: Instant) {
-        let mut newer: u64 = self.segments.iter().skip(1).map(|segment| segment.duration_ms).sum();
-        let mut count = 0;
-        for segment in self.segments.iter().skip(1) {
-            if newer < self.targets.window_ms {
-                break;
-            }
-            newer -= segment.duration_ms;
-            count += 1;
-        }
-        self.retire(count, now);
-    }
-
-    fn retire(&mut self, count: usize, now: Instant) {
-        let stay = Duration::from_millis(self.targets.window_ms.max(u64::from(self.targets.segment_ms)));
-        while self.past.front().is_some_and(|(until, _)| *until <= now) {
-            self.past.pop_front();
-        }
-        let leaving = self
-            .segments
-            .drain(..count)
-            .filter(|segment| segment.progress != Progress::Hole);
-        self.past.extend(leaving.map(|segment| (now + stay, segment)));
-        let past = self.past.iter().map(|(_, segment)| segment.init);
-        let used: std::collections::BTreeSet<InitId> =
-            past.chain(self.segments.iter().map(|segment| segment.init)).collect();
-        self.inits
-            .retain(|id, _| used.contains(id) || self.segments.is_empty() && id.epoch == self.epoch);
     }
 }
 

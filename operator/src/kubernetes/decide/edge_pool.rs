@@ -72,6 +72,7 @@ fn pod<'a>(id: &'a ResourceId, pool: &'a ValidPool, upstream: Option<IpAddr>, ap
     let mut flags: Vec<String> = upstream.map(upstream_flags).into_iter().flatten().collect();
     flags.push(format!("--drain-timeout={drain_seconds}s"));
     pods::Pod {
+        scratch_gibibytes: None,
         id,
         app,
         flags,

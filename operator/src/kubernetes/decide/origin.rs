@@ -54,7 +54,11 @@ fn pod<'a>(id: &'a ResourceId, origin: &'a ValidOrigin) -> pods::Pod<'a> {
         id,
         app: origin.app.as_str(),
         // Until the operator has said who may publish, nobody may: a restart opens no gap.
-        flags: vec!["--require-publishing-rules".to_owned()],
+        flags: ["--require-publishing-rules".to_owned()]
+            .into_iter()
+            .chain(origin.dvr.flags(pods::SCRATCH_FOLDER))
+            .collect(),
+        scratch_gibibytes: origin.dvr.disk_gibibytes,
         grace_seconds: GRACE_SECONDS,
         resources: resources::ORIGIN,
         tolerations: lost_node(&origin.template.tolerations),

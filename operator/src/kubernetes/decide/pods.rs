@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference,
-    ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
-    SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
+    LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile,
+    SecretVolumeSource, SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -39,6 +40,9 @@ const TLS_FOLDER: &str = "/run/headwater/tls";
 const TLS_VOLUME: &str = "tls";
 /// Owner and group may read: the group is the pod's own.
 const SECRET_MODE: i32 = 0o440;
+/// Folder of what a node keeps on disk while it runs.
+pub(super) const SCRATCH_FOLDER: &str = "/var/lib/headwater/dvr";
+const SCRATCH_VOLUME: &str = "dvr";
 /// User and group of the media node, those of distroless images' `nonroot`.
 const USER: i64 = 65532;
 
@@ -50,6 +54,8 @@ pub(super) struct Pod<'a> {
     pub(super) app: &'a str,
     /// Flags of its role.
     pub(super) flags: Vec<String>,
+    /// Size of its folder on disk, which lives as long as the pod; none for no such folder.
+    pub(super) scratch_gibibytes: Option<u32>,
     /// Time between SIGTERM and SIGKILL.
     pub(super) grace_seconds: i64,
     /// What it may use where the template says nothing.
@@ -72,6 +78,7 @@ pub(super) fn template(pod: Pod<'_>, around: &Surroundings) -> PodTemplateSpec {
     let Pod {
         id,
         grace_seconds,
+        scratch_gibibytes,
         tolerations,
         spread,
         operators_annotations,
@@ -95,6 +102,7 @@ pub(super) fn template(pod: Pod<'_>, around: &Surroundings) -> PodTemplateSpec {
             volumes: Some(
                 std::iter::once(token_volume(id))
                     .chain(tls_secret.map(tls_volume))
+                    .chain(scratch_gibibytes.map(scratch_volume))
                     .collect(),
             ),
             image_pull_secrets: pull_secrets(around),
@@ -141,6 +149,11 @@ fn container(pod: &Pod<'_>, around: &Surroundings) -> Container {
         ]);
         mounts.push(mount(TLS_VOLUME, TLS_FOLDER));
     }
+    mounts.extend(pod.scratch_gibibytes.map(|_| VolumeMount {
+        name: SCRATCH_VOLUME.to_owned(),
+        mount_path: SCRATCH_FOLDER.to_owned(),
+        ..VolumeMount::default()
+    }));
     Container {
         name: CONTAINER.to_owned(),
         image: Some(around.image.clone()),
@@ -230,6 +243,17 @@ fn secret_volume(name: &str, secret: String, entries: &[&str], optional: Option<
             default_mode: Some(SECRET_MODE),
             items: Some(items.collect()),
             optional,
+        }),
+        ..Volume::default()
+    }
+}
+
+fn scratch_volume(gibibytes: u32) -> Volume {
+    Volume {
+        name: SCRATCH_VOLUME.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: None,
+            size_limit: Some(Quantity(format!("{gibibytes}Gi"))),
         }),
         ..Volume::default()
     }

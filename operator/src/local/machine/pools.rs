@@ -111,6 +111,7 @@ impl Machine {
             token_file: self.settings.token_file.clone(),
             tls_folder: self.certificates.folder(pool),
             upstreams: vec![upstream.url],
+            flags: Vec::new(),
         };
         let process = Process::start(spec.clone(), self.wake.clone());
         let owned = super::Owned {

@@ -30,6 +30,7 @@ impl Script {
             token_file: "/dev/null".into(),
             tls_folder: "/dev/null".into(),
             upstreams: vec!["rtmp://127.0.0.1:1/live".into()],
+            flags: Vec::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::mpsc;
 
 use super::report::Failure;
@@ -20,6 +20,8 @@ use super::{Options, Shared};
 
 /// How long an answer may take: a blocking reload is held for three target durations of 6 s at most.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// A kept connection that was idle for this long is not used again: the server closes it after 10 s, which would cross a request.
+const POOL_IDLE: Duration = Duration::from_secs(5);
 /// Largest body.
 const LARGEST: usize = 64 * 1024 * 1024;
 /// Pause after a request that failed, as players make.
@@ -64,7 +66,11 @@ impl Fetcher {
             route: options.route,
             gzip: options.gzip,
             turn: AtomicUsize::new(0),
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            client: Client::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(POOL_IDLE)
+                .build_http(),
             begin: Instant::now(),
             shared,
         }

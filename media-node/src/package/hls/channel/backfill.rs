@@ -111,10 +111,8 @@ async fn fetch(channel: &Channel, hole: Option<u64>) -> Option<()> {
     };
     channel.change(|window| {
         let changed = document::take(&document, window);
-        if !settled && window.epoch() == document.epoch {
-            window.show_from(document.first);
-        }
-        changed
+        let follows = window.epoch() == document.epoch;
+        follows && window.show_from(document.first, std::time::Instant::now()) || changed
     });
     Some(())
 }

@@ -5,6 +5,11 @@ use std::time::Instant;
 use super::super::window::{InitTrack, Part, Targets};
 use super::*;
 
+/// Without anything that was rendered before.
+fn render(window: &Window, rendition: Rendition, form: Form) -> String {
+    super::render(window, rendition, form, &mut OldText::default())
+}
+
 fn window(segments: u64, open_parts: u64) -> Window {
     let targets = Targets {
         part_ms: 200,

@@ -1,6 +1,10 @@
 //! One rendition of a segment: its parts, and where their bytes are.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
+
+use crate::package::hls::disk::Stored;
 
 /// The renditions of a stream: CMAF tracks (ISO/IEC 23000-19), each with its own playlist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,9 +66,15 @@ pub struct Track {
     pub timescale: u32,
     /// Decoding time of its first frame.
     pub begin: u64,
-    /// Its parts, in order; the segment is their concatenation.
+    /// Its parts, in order; the segment is their concatenation. None of one that is old.
     pub parts: Vec<Part>,
+    /// What the parts were together, once they are not told apart any more.
+    sum: Option<Part>,
     whole: Option<Bytes>,
+    /// The file that holds the whole.
+    stored: Option<Arc<Stored>>,
+    /// When somebody asked for it last since it is old, in counts of such requests; 0 for never.
+    used: u64,
 }
 
 impl Track {
@@ -74,13 +84,33 @@ impl Track {
             timescale,
             begin,
             parts,
+            sum: None,
             whole: None,
+            stored: None,
+            used: 0,
         }
+    }
+
+    /// A track whose parts are not told apart any more; `sum` is what they are together.
+    pub fn old(timescale: u32, begin: u64, sum: Part) -> Self {
+        Self {
+            sum: Some(sum),
+            ..Self::new(timescale, begin, Vec::new())
+        }
+    }
+
+    /// What its parts are together, if they are not told apart any more.
+    pub fn sum(&self) -> Option<&Part> {
+        self.sum.as_ref()
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Part> {
+        self.sum.iter().chain(&self.parts)
     }
 
     /// Duration in ticks.
     pub fn ticks(&self) -> u64 {
-        self.parts.iter().map(|part| part.ticks).sum()
+        self.each().map(|part| part.ticks).sum()
     }
 
     /// Duration in milliseconds, rounded down.
@@ -95,17 +125,17 @@ impl Track {
 
     /// Bytes of the whole.
     pub fn size(&self) -> u64 {
-        self.parts.iter().map(|part| part.size).sum()
+        self.each().map(|part| part.size).sum()
     }
 
     /// Frames of the whole.
     pub fn samples(&self) -> u64 {
-        self.parts.iter().map(|part| u64::from(part.samples)).sum()
+        self.each().map(|part| u64::from(part.samples)).sum()
     }
 
     /// Decoding can begin with its first part.
     pub fn independent(&self) -> bool {
-        self.parts.first().is_some_and(|part| part.independent)
+        self.each().next().is_some_and(|part| part.independent)
     }
 
     /// The whole, if it is complete and here.
@@ -125,11 +155,61 @@ impl Track {
 
     /// Bytes that are here.
     pub fn held_bytes(&self) -> u64 {
-        self.parts
-            .iter()
-            .flat_map(|part| &part.bytes)
-            .map(|bytes| bytes.len() as u64)
-            .sum()
+        match &self.whole {
+            Some(whole) => whole.len() as u64,
+            None => {
+                let parts = self.parts.iter().flat_map(|part| &part.bytes);
+                parts.map(|bytes| bytes.len() as u64).sum()
+            }
+        }
+    }
+
+    /// Bytes of the file that holds it.
+    pub fn stored_bytes(&self) -> u64 {
+        self.stored.as_ref().map_or(0, |stored| stored.size())
+    }
+
+    /// The file that holds it.
+    pub fn stored(&self) -> Option<&Arc<Stored>> {
+        self.stored.as_ref()
+    }
+
+    /// When somebody asked for it last since it is old.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// It is old: its parts are not told apart any more.
+    pub(super) fn age(&mut self) {
+        if self.sum.is_none() {
+            self.sum = Some(Part {
+                ticks: self.ticks(),
+                size: self.size(),
+                samples: u32::try_from(self.samples()).unwrap_or(u32::MAX),
+                independent: self.independent(),
+                bytes: None,
+            });
+            self.parts = Vec::new();
+        }
+    }
+
+    /// Somebody asks for it.
+    pub(super) fn touch(&mut self, now: u64) {
+        if self.sum.is_some() {
+            self.used = now;
+        }
+    }
+
+    /// From now on a file holds it; the bytes go.
+    pub(super) fn store(&mut self, file: Arc<Stored>) {
+        self.stored = Some(file);
+        self.forget();
+    }
+
+    /// Lets go of the bytes.
+    pub(super) fn forget(&mut self) {
+        self.whole = None;
+        self.parts.iter_mut().for_each(|part| part.bytes = None);
     }
 
     /// Takes the bytes of the whole; refused if they are not as long as the parts say.

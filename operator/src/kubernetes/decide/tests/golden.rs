@@ -178,6 +178,12 @@ fn an_origin_on_a_port_of_every_node() {
 }
 
 #[test]
+fn an_origin_whose_past_is_on_disk() {
+    let spec = "  dvr: {minutes: 120, memoryMebibytes: 256, diskGibibytes: 20}\n";
+    golden_origin("origin-dvr", spec);
+}
+
+#[test]
 fn a_pool_inside_the_cluster_alone() {
     golden_pool("pool-cluster-ip", "  service: {type: ClusterIP}\n", &two_edges());
 }
