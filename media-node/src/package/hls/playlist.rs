@@ -93,10 +93,12 @@ pub fn render(window: &Window, rendition: Rendition, form: Form, old: &mut OldTe
 fn header(text: &mut String, window: &Window, rendition: Rendition, form: Form, old: &OldText) {
     let target = target_seconds(window);
     let young = window.shown().skip(old.len());
+    let mut whole = young.clone().filter(|segment| segment.progress != Progress::Open);
+    let gaps = old.gaps() || whole.any(|segment| segment.track(rendition).is_none());
     // RFC 8216bis §8: EXT-X-SKIP, EXT-X-GAP, EXT-X-MAP.
     let version = match form {
         Form::Low | Form::Delta => 9,
-        Form::Plain if old.gaps() || young.clone().any(|segment| segment.track(rendition).is_none()) => 8,
+        Form::Plain if gaps => 8,
         Form::Plain => 6,
     };
     let _ = writeln!(
