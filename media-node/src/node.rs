@@ -1,5 +1,6 @@
 //! Assembly: what a node consists of, and in which order it starts and stops.
 
+mod prepare;
 pub mod signal;
 
 use std::io;
@@ -26,7 +27,6 @@ use crate::ingest::publishing::PublishRules;
 use crate::ingest::pull::{PullContext, Puller, PullsError};
 use crate::ingest::{self, Ingest};
 use crate::lifecycle::Lifecycle;
-use crate::listen;
 use crate::meters::{Meters, Protocol};
 use crate::ops::control::Terms;
 use crate::ops::events::Events;
@@ -38,6 +38,7 @@ use crate::package::hls::disk::{Disk, DiskError};
 use crate::package::{self, Packager};
 use crate::settings::Settings;
 use crate::tls::{self, Certificates};
+use prepare::{bind, identity, raise_file_limit};
 use signal::End;
 
 /// Why a node did not start.
@@ -88,8 +89,6 @@ pub struct Node {
 const SWEEP: Duration = Duration::from_millis(100);
 /// Publishers and pulls get this long to close on SIGTERM.
 const INGEST_STOP: Duration = Duration::from_secs(5);
-/// A file limit below this is said in the log.
-const FEW_FILES: u64 = 4_096;
 /// Connections to the ops port at once.
 const OPS_CONNECTIONS: usize = 64;
 /// The head of a request must be in within this long.
@@ -364,38 +363,6 @@ impl Node {
             }
             tokio::time::sleep(SWEEP).await;
         }
-    }
-}
-
-fn bind(what: &'static str, flag: &'static str, addr: SocketAddr) -> Result<TcpListener, StartError> {
-    listen::bind(addr).map_err(|source| StartError::Listen {
-        what,
-        flag,
-        addr,
-        source,
-    })
-}
-
-fn identity(settings: &Settings, rtmp: &TcpListener, http: &TcpListener) -> io::Result<Identity> {
-    Ok(Identity {
-        name: settings.name.clone(),
-        role: settings.role,
-        boot_id: format!("{:016x}", rand::random::<u64>()),
-        app: settings.app.to_string(),
-        rtmp_port: rtmp.local_addr()?.port(),
-        http_port: http.local_addr()?.port(),
-    })
-}
-
-/// One viewer is one descriptor. A limit that can't be raised caps the viewers; one far below what a node carries is worth
-/// a warning.
-fn raise_file_limit(wanted: usize) {
-    let wanted = wanted as u64 * 2 + 256;
-    match rlimit::increase_nofile_limit(wanted) {
-        Ok(limit) if limit >= wanted => {}
-        Ok(limit) if limit < FEW_FILES => tracing::warn!(limit, "the file limit allows only few viewers"),
-        Ok(limit) => tracing::debug!(limit, wanted, "the file limit caps the connections"),
-        Err(error) => tracing::warn!(%error, wanted, "failed to raise the file limit"),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use e2e::bench::load::Load;
 use e2e::harness::cluster::{Case, Cluster, Operator, Space, condition};
 use e2e::harness::media::Ffmpeg;
 use e2e::harness::node::listed;
@@ -201,6 +202,19 @@ impl Encoder {
     }
 }
 
+/// The lost origin gives nothing any more: what comes now is the new one's.
+async fn goes_on(load: &Load) {
+    let before = load.counters().wire_bytes.load(Ordering::Relaxed);
+    wait_until(LONG, "pictures come again", || async {
+        match load.counters().wire_bytes.load(Ordering::Relaxed) - before {
+            bytes if bytes > 50_000 => Ok(()),
+            bytes => Err(bytes),
+        }
+    })
+    .await
+    .unwrap();
+}
+
 /// Played in time, with the real controllers: the taint's eviction, and a pod object that is never confirmed to be gone.
 async fn an_origin_on_a_lost_node_serves_elsewhere_within_30_s_of_the_taint(space: Space) {
     // A cluster of its own: the others go on with all nodes.
@@ -252,17 +266,8 @@ async fn an_origin_on_a_lost_node_serves_elsewhere_within_30_s_of_the_taint(spac
         (given_up, serves, since(tainted))
     };
     let ((), (given_up, serves, published)) = tokio::join!(gives_up, recovers);
-    // The lost origin gave nothing any more: what comes now is the new one's.
     for load in &loads {
-        let before = load.counters().wire_bytes.load(Ordering::Relaxed);
-        wait_until(LONG, "pictures come again", || async {
-            match load.counters().wire_bytes.load(Ordering::Relaxed) - before {
-                bytes if bytes > 50_000 => Ok(()),
-                bytes => Err(bytes),
-            }
-        })
-        .await
-        .unwrap();
+        goes_on(load).await;
     }
     let carried_after = since(tainted);
     println!(

@@ -25,7 +25,7 @@ async fn playlist(node: &Node, query: &str) -> http::Answer {
 fn newest(playlist: &str) -> u64 {
     let names = playlist.lines().filter(|line| !line.starts_with('#'));
     let number = |name: &str| name.strip_prefix("video-")?.strip_suffix(".m4s")?.parse().ok();
-    names.filter_map(number).last().unwrap()
+    names.filter_map(number).next_back().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,7 +164,7 @@ impl Subscriber {
     }
 
     /// Begins at the oldest start that is held.
-    pub(super) fn from_oldest(mut self) -> Self {
+    pub(super) fn beginning_with_all(mut self) -> Self {
         self.all = true;
         self
     }

@@ -163,7 +163,7 @@ impl Stream {
 
     /// A cursor that begins with all that is held from a start on.
     pub fn subscribe_all(&self) -> Subscriber {
-        self.subscribe().from_oldest()
+        self.subscribe().beginning_with_all()
     }
 
     /// Counts a viewer for as long as the guard lives.

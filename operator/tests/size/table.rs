@@ -47,10 +47,23 @@ const END: &str = "<!-- end -->";
 
 fn text(rows: &[Row]) -> String {
     let mut text = String::new();
-    let mut line = |what: &str, of: &dyn Fn(&Row) -> String| {
-        let cells: Vec<String> = rows.iter().map(of).collect();
-        let _ = writeln!(text, "| {what} | {} |", cells.join(" | "));
-    };
+    let line = |what: &str, of: &dyn Fn(&Row) -> String| row_of(&mut text, rows, what, of);
+    plans(line);
+    let line = |what: &str, of: &dyn Fn(&Row) -> String| row_of(&mut text, rows, what, of);
+    program(line);
+    if let Some(row) = rows.last() {
+        text += &writes(row);
+    }
+    text
+}
+
+fn row_of(text: &mut String, rows: &[Row], what: &str, of: &dyn Fn(&Row) -> String) {
+    let cells: Vec<String> = rows.iter().map(of).collect();
+    let _ = writeln!(text, "| {what} | {} |", cells.join(" | "));
+}
+
+/// What planning costs.
+fn plans(mut line: impl FnMut(&str, &dyn Fn(&Row) -> String)) {
     line("edges", &|row| row.scene.all_edges().to_string());
     line("---", &|_| "---:".to_owned());
     line("origins, pools", &|row| {
@@ -87,6 +100,10 @@ fn text(rows: &[Row]) -> String {
     line("the same with a tier between, KiB", &|row| {
         format!("{:.0}", row.cascade.edge_kib)
     });
+}
+
+/// What the whole program does.
+fn program(mut line: impl FnMut(&str, &dyn Fn(&Row) -> String)) {
     line(
         "new stream told to the last of its 250 edges, ms: median, slowest of 20",
         &|row| {
@@ -123,10 +140,6 @@ fn text(rows: &[Row]) -> String {
     line("API writes a second, every status' figures moving", &|row| {
         format!("{:.2}", row.operator.writes_moving.a_second())
     });
-    if let Some(row) = rows.last() {
-        text += &writes(row);
-    }
-    text
 }
 
 /// What was written at one size, by verb and kind.
