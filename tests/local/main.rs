@@ -5,6 +5,7 @@
 mod attach;
 mod drains;
 mod faults;
+mod hls;
 mod manifests;
 mod replication;
 mod scaling;
