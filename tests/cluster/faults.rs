@@ -229,11 +229,10 @@ async fn an_origin_on_a_lost_node_serves_elsewhere_within_30_s_of_the_taint(spac
     carried(&operator, "a").await;
     let lost = origin_pod(&own).await;
     let node = lost["spec"]["nodeName"].as_str().unwrap().to_owned();
-    let edges = own.list("Pod", EDGES).await.unwrap();
-    assert!(
-        edges.iter().all(|edge| edge["spec"]["nodeName"] != *node),
-        "an edge is on {node} too"
-    );
+    // An edge that is on it too is lost with it.
+    let mut edges = own.list("Pod", EDGES).await.unwrap();
+    edges.retain(|edge| edge["spec"]["nodeName"] != *node);
+    assert!(!edges.is_empty());
     let loads: Vec<_> = edges
         .iter()
         .map(|edge| watch(&format!("{}:8080", address(edge)), 1))
@@ -272,7 +271,8 @@ async fn an_origin_on_a_lost_node_serves_elsewhere_within_30_s_of_the_taint(spac
     let carried_after = since(tainted);
     println!(
         "figure: origin on a lost node: {given_up} ms after the taint its pod was given up, after {serves} ms another served, after \
-        {published} ms ffmpeg's stream was there, after {carried_after} ms viewers of every edge had its pictures"
+        {published} ms ffmpeg's stream was there, after {carried_after} ms viewers of all {} edges elsewhere had its pictures",
+        edges.len()
     );
     assert!(tainted.elapsed() < Duration::from_secs(30), "{:?}", tainted.elapsed());
     let left = own.get("Pod", &name(&lost)).await.unwrap();

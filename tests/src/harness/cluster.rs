@@ -235,9 +235,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Loses a cluster node for good. What the control plane says of itself when it has noticed is said here, since its controller of
-    /// node lifecycles waits for nodes' own heartbeats: the node is tainted as unreachable and its pods are not ready. What comes of the
-    /// taint is the real controller's. Returns once the taint stands.
+    /// Loses a cluster node for good. That its heartbeats have failed to come is said here; what comes of that is the real controllers':
+    /// the taint, and the eviction of what does not tolerate it. Returns once the node is tainted as unreachable.
     pub async fn lose_node(&self, node: &str) -> Result<()> {
         let kubelet = self.kubelet.as_ref().context("a foreign cluster is left alone")?;
         let lost = kubelet.freeze_node(node).await?;
@@ -249,10 +248,16 @@ impl Cluster {
         for (namespace, pod) in lost {
             kubelet::not_ready(&self.client, &namespace, &pod).await?;
         }
-        let taint = |effect: &str| json!({"key": "node.kubernetes.io/unreachable", "effect": effect, "timeAdded": jiff::Timestamp::now()});
-        let taints = [taint("NoSchedule"), taint("NoExecute")];
-        objects.patch("Node", node, json!({"spec": {"taints": taints}})).await?;
-        Ok(())
+        let patience = Duration::from_secs(30);
+        let tainted = |node: &Value| {
+            let mut taints = node["spec"]["taints"].as_array()?.iter();
+            let gives_up =
+                |taint: &&Value| taint["key"] == "node.kubernetes.io/unreachable" && taint["effect"] == "NoExecute";
+            taints.find(gives_up).map(|_| ())
+        };
+        objects
+            .wait("Node", node, patience, "is tainted as unreachable", tainted)
+            .await
     }
 
     async fn add_nodes(&self) -> Result<()> {

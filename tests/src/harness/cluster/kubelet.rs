@@ -74,9 +74,14 @@ impl State {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node of these that has the fewest of the pods that `there` says are there; the pod is put down for it.
+    /// The node of these that has the fewest of the pods that `there` says are there; the pod is put down for it, and stays so while
+    /// its binding is not seen yet.
     fn schedule(&self, uid: &str, nodes: &[String], there: impl Fn(&str) -> bool) -> Option<String> {
         let mut shared = self.lock();
+        let chosen = shared.records.get(uid)?.node.clone();
+        if let Some(chosen) = chosen.filter(|chosen| nodes.contains(chosen)) {
+            return Some(chosen);
+        }
         let load = |node: &String| {
             let on = shared
                 .records
@@ -284,14 +289,35 @@ mod tests {
     #[test]
     fn a_pod_goes_where_the_fewest_are_and_those_that_are_gone_do_not_count() {
         let nodes = ["a", "b"].map(str::to_owned);
-        let state = state(&[("1", Some("a")), ("2", Some("a")), ("3", Some("b")), ("new", None)]);
-        let there = |uid: &str| uid == "3" || uid == "new";
-        assert_eq!(state.schedule("new", &nodes, there).unwrap(), "a");
+        let pods = [
+            ("1", Some("a")),
+            ("2", Some("a")),
+            ("3", Some("b")),
+            ("4", None),
+            ("5", None),
+        ];
+        let state = state(&pods);
+        let there = |uid: &str| uid != "1" && uid != "2";
+        assert_eq!(state.schedule("4", &nodes, there).unwrap(), "a");
         assert_eq!(
-            state.schedule("new", &nodes[1..], there).unwrap(),
+            state.schedule("5", &nodes[1..], there).unwrap(),
             "b",
             "only where it may"
         );
-        assert_eq!(state.schedule("new", &[], there), None);
+        assert_eq!(state.schedule("6", &nodes, there), None, "nobody knows it");
+    }
+
+    /// Each look before the binding was seen put it down for another node: it ran on one and counted on another.
+    #[test]
+    fn a_pod_that_is_looked_at_twice_before_its_binding_is_seen_stays_where_it_was_put() {
+        let nodes = ["a", "b"].map(str::to_owned);
+        let state = state(&[("1", None)]);
+        let placed = [(), ()].map(|()| state.schedule("1", &nodes, |_| true).unwrap());
+        assert_eq!(placed, ["a", "a"]);
+        assert_eq!(
+            state.schedule("1", &nodes[1..], |_| true).unwrap(),
+            "b",
+            "the other was closed"
+        );
     }
 }

@@ -20,9 +20,16 @@ use crate::harness::{http, ports, wait_until};
 /// How long a server may take to start on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
-/// Controllers that run: those that Headwater's objects depend on.
-const CONTROLLERS: &str = "deployment-controller,replicaset-controller,disruption-controller,garbage-collector-controller,namespace-controller,\
-    taint-eviction-controller";
+/// Controllers that run: those that Headwater's objects depend on, and those that give up the pods of a lost node.
+const CONTROLLERS: [&str; 7] = [
+    "deployment-controller",
+    "replicaset-controller",
+    "disruption-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "node-lifecycle-controller",
+    "taint-eviction-controller",
+];
 
 /// A user that the API server knows by a token. All of them may do everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,7 +311,10 @@ fn start_controllers(program: &Path, folder: &Path) -> Result<Child> {
     let config = kubeconfig(folder, User::Controllers).display().to_string();
     let flags = [
         ("kubeconfig", config),
-        ("controllers", CONTROLLERS.to_owned()),
+        ("controllers", CONTROLLERS.join(",")),
+        // Nodes have no heartbeats here: the tests say which of them is lost.
+        ("node-monitor-grace-period", "24h".to_owned()),
+        ("node-monitor-period", "1s".to_owned()),
         ("bind-address", "127.0.0.1".to_owned()),
         ("secure-port", "0".to_owned()),
         ("leader-elect", "false".to_owned()),
