@@ -134,5 +134,11 @@ async fn a_thousand_viewers_are_served_from_one_packaging() {
         used * 100.0
     );
     assert_eq!((report.cut, report.connect_failures), (0, 0), "{report}");
-    assert!((800.0..=1_300.0).contains(&viewers), "{viewers} viewers counted");
+    // A machine that is too slow for the load gives each viewer less media than the stream has: such a viewer is less than one.
+    let share = report.bit_rate.median as f64 / report.bit_rate.stream as f64;
+    let expected = 1_000.0 * share.min(1.0);
+    assert!(
+        (expected * 0.75..=expected * 1.3).contains(&viewers),
+        "{viewers} viewers counted, not {expected:.0}"
+    );
 }
