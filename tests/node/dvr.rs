@@ -107,7 +107,7 @@ async fn file(node: &Node, name: &str) -> Result<Vec<u8>, u16> {
 
 /// Waits until so much of the stream has come, asking for nothing of its HLS.
 async fn has_run(node: &Node, seconds: u64) {
-    let since = node.playable("cam", SOON).await.unwrap().since;
+    let since = node.playable("cam", LONG).await.unwrap().since;
     let run = || async {
         let run = jiff::Timestamp::now().duration_since(since).as_secs();
         if run >= seconds as i64 { Ok(()) } else { Err(run) }
