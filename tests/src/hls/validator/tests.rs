@@ -299,6 +299,38 @@ fn plain_playlists_keep_the_rules_and_name_the_same_segments() {
 }
 
 #[test]
+fn a_segment_that_is_told_to_be_missing_keeps_the_rules_as_long_as_it_stays_so() {
+    let model = Model::default();
+    let mut steps = history(&model);
+    steps.truncate(1);
+    for second in 0..3 {
+        for kind in ["video", "audio"] {
+            let parts = START + second * 5;
+            let target = format!("/live/a/plain-{kind}.m3u8");
+            let line = format!("{kind}-{}.m4s", model.first + 10);
+            let text = model.plain(kind, parts).replace(&line, &format!("#EXT-X-GAP\n{line}"));
+            let text = text.replace("VERSION:6", "VERSION:8");
+            steps.push(Step {
+                target,
+                text,
+                ..whole(&model, kind, parts)
+            });
+        }
+    }
+    steps[0].text = model.multivariant("a/plain-");
+    kept(&steps, Limits::default());
+    let last = steps.len() - 1;
+    edit(&mut steps[last], "#EXT-X-GAP\n", "");
+    broken(
+        Rule::SegmentIdentity,
+        &["its gap was true, and is false"],
+        &steps,
+        Limits::default(),
+    );
+    broken(Rule::VersionNotHigher, &["#EXT-X-VERSION:8"], &steps, Limits::default());
+}
+
+#[test]
 fn servers_may_be_apart_as_far_as_they_are_said_to_be() {
     let model = Model::default();
     let mut steps = history(&model);
