@@ -75,6 +75,12 @@ impl Window {
     pub fn give_up(&mut self, number: u64) {
         let Some(first) = self.first_number() else { return };
         let index = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
+        if index == 0 && self.segments[0].progress == Progress::Hole {
+            // Nothing before it is known, so neither is when it was; and nothing behind it has been shown.
+            self.segments.pop_front();
+            self.holes.remove(&number);
+            return;
+        }
         let after = self.segments.get(index + 1).cloned();
         let before = index.checked_sub(1).and_then(|index| self.segments.get(index).cloned());
         let Some(hole) = self

@@ -146,6 +146,17 @@ fn another_epoch_begins_an_empty_window_and_leaves_the_old_segments_to_be_fetche
     assert!(window.segment(100).is_none(), "for the window's time");
 }
 
+/// An edge that knew no upstream showed a gap of 1970.
+#[test]
+fn a_window_never_begins_with_a_gap() {
+    let mut window = Window::new();
+    add(&mut window, 100, false);
+    add(&mut window, 101, true);
+    assert_eq!(shown(&window), [0u64; 0]);
+    window.give_up(100);
+    assert_eq!(shown(&window), [101]);
+}
+
 #[test]
 fn a_segment_that_is_not_newer_is_refused() {
     let mut window = Window::new();
