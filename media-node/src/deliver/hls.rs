@@ -157,12 +157,12 @@ async fn multivariant(channel: &Channel, name: &StreamName, plain: bool) -> Resu
 }
 
 fn playlist(channel: &Channel, rendition: Rendition, plain: bool, skip: bool, blocking: bool) -> Result<Kind, Sorry> {
-    let (has, target, ended) = channel.with(|window| {
+    let (has, target) = channel.with(|window| {
         let has = window
             .newest_inits()
             .is_some_and(|inits| inits[rendition.index()].is_some());
         let shown = has || window.shown().any(|segment| segment.track(rendition).is_some());
-        (shown, playlist::target_seconds(window), window.ended())
+        (shown, playlist::target_seconds(window))
     });
     if !has {
         return Err(Refusal::not_found(format!("the stream has no {}", rendition.name())).into());
@@ -172,8 +172,9 @@ fn playlist(channel: &Channel, rendition: Rendition, plain: bool, skip: bool, bl
         (false, true) => Form::Delta,
         (false, false) => Form::Low,
     };
-    // A blocking request names the state that it wants, so that its answer may be kept; RFC 8216bis §6.2.5.2.
-    let cache = match blocking || ended {
+    // A blocking request names the state that it wants, so that its answer may be kept; RFC 8216bis §6.2.5.2. One that ended may be
+    // back under its name at any time: who waits for it must not be answered from a cache.
+    let cache = match blocking {
         true => Cache::Seconds(target * 6),
         false => Cache::Seconds(1),
     };
