@@ -13,6 +13,7 @@ chromedriver:chromium-driver
 gst-launch-1.0:gstreamer1.0-tools
 rtmpdump:rtmpdump
 nginx:libnginx-mod-rtmp
+curl:curl
 prometheus:prometheus
 promtool:prometheus
 python3:python3-venv
@@ -20,6 +21,9 @@ python3:python3-venv
 # GStreamer elements and the package that has them.
 elements="
 flvmux:gstreamer1.0-plugins-good
+souphttpsrc:gstreamer1.0-plugins-good
+qtdemux:gstreamer1.0-plugins-good
+hlsdemux:gstreamer1.0-plugins-bad
 rtmp2sink:gstreamer1.0-plugins-bad
 rtmpsink:gstreamer1.0-plugins-bad
 x264enc:gstreamer1.0-plugins-ugly
