@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need from the ordinary Debian and PyPI registries, and makes the media that they publish.
+# Installs what the tests need from the ordinary Debian, PyPI and npm registries, and makes the media that they publish.
 # What is already there is left alone. Works as root or with sudo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,6 +17,7 @@ curl:curl
 prometheus:prometheus
 promtool:prometheus
 python3:python3-venv
+npm:npm
 "
 # GStreamer elements and the package that has them.
 elements="
@@ -94,6 +95,20 @@ if ! "$venv/bin/python" -m pip show --quiet helm-python-sdk 2>/dev/null; then
         echo "setup: WARNING: there is no Helm for this machine: the chart's tests will be skipped" >&2
 else
     echo "setup: Helm is there"
+fi
+
+# dash.js, which plays MPEG-DASH in the browser tests: the one file of its package, of this version.
+dashjs=5.2.1
+if [ ! -e .cache/dashjs/$dashjs ]; then
+    echo "setup: fetching dash.js $dashjs"
+    rm -rf .cache/dashjs
+    mkdir -p .cache/dashjs
+    (cd .cache/dashjs && npm pack --silent dashjs@$dashjs >/dev/null)
+    tar -xzf .cache/dashjs/dashjs-$dashjs.tgz -C .cache/dashjs --strip-components=4 package/dist/modern/umd/dash.all.min.js
+    rm .cache/dashjs/dashjs-$dashjs.tgz
+    touch .cache/dashjs/$dashjs
+else
+    echo "setup: dash.js is there"
 fi
 
 tests/media/make-fixtures.sh

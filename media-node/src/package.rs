@@ -7,6 +7,7 @@
 pub mod feed;
 mod packager;
 
+pub mod dash;
 pub mod flv;
 pub mod fmp4;
 pub mod hls;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod console;
+mod dash;
 mod decisions;
 mod embed;
 mod faults;

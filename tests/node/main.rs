@@ -7,6 +7,7 @@ mod bad_http;
 mod bad_input;
 mod control;
 mod cost;
+mod dash;
 mod delivery;
 mod dvr;
 mod faults;

@@ -3,6 +3,7 @@
 //! ```text
 //! wire      readers and writers of the formats on the wire, written apart from the server's: they check it
 //! hls       the rules of HLS, a player that keeps their record, a stream that keeps them all
+//! dash      manifests of MPEG-DASH as far as ours go
 //! bench     publish (a clip in real time, each picture stamped with its send time), load (N viewers that read the stamps)
 //! harness   nodes and local mode as processes, media programs, comparison of what came with what was sent
 //! monitoring  rules and dashboards as the chart ships them, and what their queries name
@@ -12,6 +13,8 @@
 pub mod wire;
 
 pub mod hls;
+
+pub mod dash;
 
 pub mod bench;
 

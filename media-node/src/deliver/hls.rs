@@ -1,11 +1,14 @@
 //! HLS over HTTP: what is asked for, waited for, and how it may be cached. Everything under one URL is the same on every node.
 
 mod ask;
+mod growing;
 mod reply;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 pub use ask::{Ask, Position};
@@ -18,6 +21,7 @@ use super::route::Refusal;
 use crate::hub::demand::Unavailable;
 use crate::meters::{self, Protocol};
 use crate::names::StreamName;
+use crate::package::dash;
 use crate::package::hls::channel::{Channel, File, Found, Missing, Rendered};
 use crate::package::hls::document;
 use crate::package::hls::multivariant::{self, Variant};
@@ -62,10 +66,11 @@ pub async fn answer<B>(
         let message = "this node drains: try again, another one will take you".to_owned();
         return Err(Sorry::Later(meters::Refusal::Draining, message));
     }
-    let channel = channel(delivery, name, newcomer).await?;
+    let channel = channel(delivery, name, newcomer || matches!(ask, Ask::Manifest(_))).await?;
     channel.asked();
     let reply = match ask {
         Ask::Multivariant { plain } => multivariant(&channel, name, plain).await?,
+        Ask::Manifest(form) => manifest(&channel, name, form).await?,
         Ask::Playlist {
             rendition,
             plain,
@@ -78,6 +83,10 @@ pub async fn answer<B>(
             }
             playlist(&channel, rendition, plain, skip, position.is_some())?
         }
+        Ask::File(file) if let Some(body) = growing::body(delivery, &channel, request, file).await? => Kind::Growing {
+            name: ask::name_of(file),
+            body,
+        },
         Ask::File(file) => {
             let found = file_of(delivery, &channel, file).await?;
             if *request.method() == Method::GET {
@@ -156,6 +165,19 @@ async fn multivariant(channel: &Channel, name: &StreamName, plain: bool) -> Resu
     Ok(Kind::playlist(text, cache))
 }
 
+/// The manifest of MPEG-DASH: in the folder of its stream, or beside that.
+async fn manifest(channel: &Channel, name: &StreamName, form: dash::Form) -> Result<Kind, Sorry> {
+    begun(channel).await?;
+    let (folder, clock) = match form {
+        dash::Form::Low => (format!("{name}/"), "../api/time"),
+        dash::Form::Plain => (String::new(), "../../api/time"),
+    };
+    match channel.manifest(form, &folder, clock) {
+        Some(rendered) => Ok(Kind::Manifest(rendered)),
+        None => Err(Refusal::not_found("the stream's codecs can't be carried by DASH: take .flv".into()).into()),
+    }
+}
+
 fn playlist(channel: &Channel, rendition: Rendition, plain: bool, skip: bool, blocking: bool) -> Result<Kind, Sorry> {
     let (has, target) = channel.with(|window| {
         let has = window
@@ -198,10 +220,7 @@ async fn reach(delivery: &Delivery, channel: &Channel, rendition: Rendition, pos
     if channel.with(contains) {
         return Ok(());
     }
-    let Ok(_place) = delivery.waiting.try_acquire() else {
-        let message = "too many requests wait for what is to come".to_owned();
-        return Err(Sorry::Later(meters::Refusal::Limit, message));
-    };
+    let _place = place(delivery)?;
     let deadline = Instant::now() + Duration::from_secs(target) * HELD;
     match channel.wait(deadline, contains).await || channel.with(Window::ended) {
         true => Ok(()),
@@ -212,15 +231,20 @@ async fn reach(delivery: &Delivery, channel: &Channel, rendition: Rendition, pos
     }
 }
 
+/// A place among the requests that wait, for as long as it is held.
+fn place(delivery: &Delivery) -> Result<OwnedSemaphorePermit, Sorry> {
+    Arc::clone(&delivery.waiting).try_acquire_owned().map_err(|_| {
+        let message = "too many requests wait for what is to come".to_owned();
+        Sorry::Later(meters::Refusal::Limit, message)
+    })
+}
+
 /// A file, waited for if it is to come next.
 async fn file_of(delivery: &Delivery, channel: &Channel, file: File) -> Result<Found, Sorry> {
     begun(channel).await?;
     let found = match channel.file(file).await {
         Err(Missing::NotFound) if channel.with(|window| is_next(window, file)) => {
-            let Ok(_place) = delivery.waiting.try_acquire() else {
-                let message = "too many requests wait for what is to come".to_owned();
-                return Err(Sorry::Later(meters::Refusal::Limit, message));
-            };
+            let _place = place(delivery)?;
             let target = channel.with(playlist::target_seconds);
             let deadline = Instant::now() + Duration::from_secs(target) * HELD;
             channel.wait(deadline, |window| !is_next(window, file)).await;

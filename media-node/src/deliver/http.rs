@@ -1,6 +1,5 @@
 //! Media as the body of an HTTP answer: the feed's bytes as they are, shared with every other viewer.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures_util::stream::unfold;
@@ -14,11 +13,18 @@ use crate::meters::Drop as Dropped;
 use crate::package::feed::{Audience, Entry, EntryKind, Taken};
 
 /// Body of every answer of the delivery port.
-pub type Body = UnsyncBoxBody<Piece, Infallible>;
+pub type Body = UnsyncBoxBody<Piece, Broken>;
+
+/// A body can't be what it began as: the connection, or the HTTP/2 stream, is broken off, so that nobody takes it for whole.
+#[derive(Debug, thiserror::Error)]
+#[error("what is sent can't be completed")]
+pub struct Broken;
 
 /// A body that is there as a whole.
 pub fn whole(bytes: impl Into<bytes::Bytes>) -> Body {
-    Full::new(Piece::Own(bytes.into())).boxed_unsync()
+    Full::new(Piece::Own(bytes.into()))
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 struct Flow {

@@ -33,6 +33,8 @@ pub enum Route {
     },
     /// The list of live streams.
     Streams,
+    /// What time it is.
+    Time,
     /// Readiness, status only.
     Readyz,
     /// A browser asks what it may ask (CORS).
@@ -119,6 +121,7 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, app: &AppName) -> 
         [Some(""), None, ..] | [Some("play"), None, ..] => Ok(Route::Page),
         [Some("readyz"), None, ..] => Ok(Route::Readyz),
         [Some("api"), Some("streams"), None, _] => Ok(Route::Streams),
+        [Some("api"), Some("time"), None, _] => Ok(Route::Time),
         [Some("api"), ..] => Err(Refusal::not_found(format!("no {path} here: the API is /api/streams"))),
         [Some("play"), Some(file), None, _] => Ok(Route::Asset(file.to_owned())),
         // Any app: the page may be told to play from another server (`?server=`), whose app is its own.
@@ -138,7 +141,7 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, app: &AppName) -> 
             Ok(Route::Hls { stream, ask })
         }
         _ => Err(Refusal::not_found(format!(
-            "no {} here: streams are at /{app}/NAME.mp4, /{app}/NAME.flv and /{app}/NAME.m3u8, the player at /",
+            "no {} here: streams are at /{app}/NAME.mp4, /{app}/NAME.flv, /{app}/NAME.m3u8 and /{app}/NAME.mpd, the player at /",
             shorten(path)
         ))),
     }
@@ -158,9 +161,13 @@ fn media(asked: &str, file: &str, method: &Method, headers: &HeaderMap, app: &Ap
             let (stream, ask) = (stream()?, Ask::multivariant());
             return Ok(Route::Hls { stream, ask });
         }
+        "mpd" => {
+            let (stream, ask) = (stream()?, Ask::manifest());
+            return Ok(Route::Hls { stream, ask });
+        }
         _ => {
             return Err(Refusal::not_found(format!(
-                "no such form of a stream: take /{app}/NAME.mp4, /{app}/NAME.flv or /{app}/NAME.m3u8"
+                "no such form of a stream: take /{app}/NAME.mp4, /{app}/NAME.flv, /{app}/NAME.m3u8 or /{app}/NAME.mpd"
             )));
         }
     };
@@ -225,6 +232,7 @@ pub(super) fn shorten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::package::dash::Form;
 
     fn ask(method: &str, path: &str, headers: &[(&'static str, &'static str)]) -> Result<Route, Refusal> {
         let mut map = HeaderMap::new();
@@ -240,6 +248,13 @@ mod tests {
             stream: stream.parse().unwrap(),
             container,
             transport: Transport::Body,
+        }
+    }
+
+    fn manifest(form: Form) -> Route {
+        Route::Hls {
+            stream: "cam1".parse().unwrap(),
+            ask: Ask::Manifest(form),
         }
     }
 
@@ -260,6 +275,9 @@ mod tests {
             ("/live/cam1.mp4", body("cam1", Container::Fmp4)),
             ("/live/cam.1.flv", body("cam.1", Container::Flv)),
             ("/api/streams", Route::Streams),
+            ("/api/time", Route::Time),
+            ("/live/cam1.mpd", manifest(Form::Low)),
+            ("/live/cam1/plain.mpd", manifest(Form::Plain)),
             ("/readyz", Route::Readyz),
         ];
         for (path, route) in cases {

@@ -98,6 +98,7 @@ impl Desk {
                 Err(hls::Sorry::Later(reason, message)) => self.later(reason, &message),
             },
             Ok(Route::Streams) => streams(&self.delivery),
+            Ok(Route::Time) => time(),
             Ok(Route::Media {
                 stream,
                 container,
@@ -255,6 +256,15 @@ fn preflight() -> Response<Body> {
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, allow);
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    response
+}
+
+/// What time it is here (ISO 8601), for players that have to know: `urn:mpeg:dash:utc:http-iso:2014`.
+fn time() -> Response<Body> {
+    let mut response = open(Response::new(whole(format!("{:.3}", jiff::Timestamp::now()))));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::broadcast::{Ring, Start, What};
 use super::cutter::{Cut, Cutter};
 use super::registry::Limits;
-use crate::media::clock::Clock;
+use crate::media::clock::{Clock, Run};
 use crate::media::meter::BitrateMeter;
 use crate::media::pace::AudioPace;
 use crate::media::track::{Learned, Tracks};
@@ -223,6 +223,10 @@ impl State {
         if let Some(next) = audio_next {
             self.audio.anchor(next); // as every other node does on this message
         }
+        let before = self.clock.as_deref();
+        let program_ms = program_date(before, unit.dts, wall_ms);
+        let goes_on =
+            before.filter(|before| before.discontinuity == discontinuity && before.init_version == self.tracks.version);
         let clock = Arc::new(Clock {
             version: 1,
             epoch: self.epoch,
@@ -235,9 +239,10 @@ impl State {
             init_version: self.tracks.version,
             bandwidth_bps: self.meter.bits_per_second(),
             units: self.units,
-            program_ms: program_date(self.clock.as_deref(), unit.dts, wall_ms),
+            program_ms,
             window_ms: limits.targets.window_ms,
             audio_next,
+            run: Run::of(goes_on.map(|before| before.run), unit.dts, program_ms),
         });
         self.clock = Some(Arc::clone(&clock));
         self.ring

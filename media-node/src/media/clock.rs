@@ -40,6 +40,44 @@ pub struct Clock {
     /// Where the next audio frame begins, in samples, if it follows the one before without a gap; none before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio_next: Option<u64>,
+    /// Of which run the segment is.
+    #[serde(default)]
+    pub run: Run,
+}
+
+/// Where a run of segments begins: one after the other without a discontinuity, and with dates that go with the media. What needs
+/// one line between media time and wall clock for all of them takes this one: the periods of MPEG-DASH.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// Decoding time of its first unit, milliseconds.
+    pub media_time_ms: i64,
+    /// When that was taken in, Unix milliseconds; 0 where the origin does not say.
+    pub program_ms: u64,
+}
+
+impl Run {
+    /// Dates come nearer to the wall clock where the publisher's clock drifts: by this much within a run, milliseconds.
+    const DRIFT_MS: i64 = 500;
+
+    /// The run of a segment that begins at `media_time_ms` with the date `program_ms`, where `before` is the run of the segment
+    /// that it goes on from.
+    pub fn of(before: Option<Self>, media_time_ms: i64, program_ms: u64) -> Self {
+        let begins = Self {
+            media_time_ms,
+            program_ms,
+        };
+        before
+            .filter(|run| {
+                run.program_ms != 0 && (program_ms as i64 - run.date_ms(media_time_ms)).abs() <= Self::DRIFT_MS
+            })
+            .unwrap_or(begins)
+    }
+
+    /// The date of a media time within the run, Unix milliseconds.
+    pub fn date_ms(self, media_time_ms: i64) -> i64 {
+        (self.program_ms as i64).saturating_add(media_time_ms.saturating_sub(self.media_time_ms))
+    }
 }
 
 impl Clock {
@@ -74,8 +112,36 @@ mod tests {
             program_ms: 0,
             window_ms: 0,
             audio_next: None,
+            run: Run::default(),
         };
         assert_eq!(clock.lag_ms(5_400, 1_000_450), 50);
         assert_eq!(clock.lag_ms(5_400, 1_000_000), 0, "a unit from the future has no age");
+    }
+
+    #[test]
+    fn a_run_goes_on_while_dates_go_with_the_media() {
+        let run = Run::of(None, 5_000, 1_000_000);
+        assert_eq!(
+            run,
+            Run {
+                media_time_ms: 5_000,
+                program_ms: 1_000_000
+            }
+        );
+        assert_eq!(Run::of(Some(run), 9_000, 1_004_000), run);
+        assert_eq!(Run::of(Some(run), 9_000, 1_004_400), run, "a little off");
+        let jumped = Run::of(Some(run), 9_000, 1_007_000);
+        assert_eq!(
+            jumped,
+            Run {
+                media_time_ms: 9_000,
+                program_ms: 1_007_000
+            }
+        );
+        assert_eq!(
+            Run::of(Some(Run::default()), 9_000, 1_004_000).program_ms,
+            1_004_000,
+            "of an origin that says none"
+        );
     }
 }

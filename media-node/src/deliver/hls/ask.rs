@@ -1,6 +1,7 @@
 //! What a URL of HLS asks for: a pure function of its file name and query (RFC 8216bis §6.2.5).
 
 use crate::deliver::route::{Refusal, shorten};
+use crate::package::dash::Form;
 use crate::package::hls::channel::File;
 use crate::package::hls::playlist;
 use crate::package::hls::window::{InitId, Progress, Rendition, Window};
@@ -13,6 +14,8 @@ pub enum Ask {
         /// Of playlists without parts.
         plain: bool,
     },
+    /// The manifest of MPEG-DASH.
+    Manifest(Form),
     /// A media playlist.
     Playlist {
         /// Of which rendition.
@@ -50,6 +53,11 @@ impl Ask {
         Self::Multivariant { plain: false }
     }
 
+    /// The manifest at `/{app}/{stream}.mpd`.
+    pub fn manifest() -> Self {
+        Self::Manifest(Form::Low)
+    }
+
     /// A file in `/{app}/{stream}/`. Parameters that are not ours are no error: caches are told apart by them.
     pub fn parse(file: &str, query: &str) -> Result<Self, Refusal> {
         let unknown = || {
@@ -70,6 +78,9 @@ impl Ask {
                     playlist(rendition, plain, query)
                 }
             };
+        }
+        if file == "plain.mpd" {
+            return Ok(Self::Manifest(Form::Plain));
         }
         if file == "window.json" {
             let (from, wait) = (number(query, "from")?, number(query, "wait")?);

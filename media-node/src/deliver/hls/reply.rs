@@ -10,6 +10,10 @@ use crate::package::hls::channel::Rendered;
 pub(super) enum Kind {
     /// A playlist.
     Rendered(Rendered, Cache),
+    /// A manifest of MPEG-DASH.
+    Manifest(Rendered),
+    /// A segment that is being made, sent as it is.
+    Growing { name: String, body: Body },
     /// A file of media.
     Media { name: String, bytes: Bytes },
     /// For nodes downstream.
@@ -23,9 +27,13 @@ pub(super) enum Cache {
     Seconds(u64),
 }
 
+const MANIFEST: &str = "application/dash+xml";
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 /// What is under a media URL never changes.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
+/// Of a segment that was sent while it was made.
+const YOUNG: &str = "public, max-age=30";
 
 impl Kind {
     pub(super) fn playlist(text: String, cache: Cache) -> Self {
@@ -36,7 +44,11 @@ impl Kind {
 /// The answer, and the bytes of its body.
 pub(super) fn respond(kind: Kind, method: &Method, asked: &HeaderMap) -> (Response<Body>, u64) {
     let mut response = match kind {
-        Kind::Rendered(rendered, Cache::Seconds(seconds)) => playlist(&rendered, &format!("max-age={seconds}"), asked),
+        Kind::Growing { name, body } => return (growing(&name, body), 0), // it counts what it sends
+        Kind::Rendered(rendered, Cache::Seconds(seconds)) => {
+            text(PLAYLIST, &rendered, &format!("max-age={seconds}"), asked)
+        }
+        Kind::Manifest(rendered) => text(MANIFEST, &rendered, "max-age=1", asked),
         Kind::Json(rendered) => json(&rendered, asked),
         Kind::Media { name, bytes } => media(&name, bytes, asked),
     };
@@ -50,10 +62,10 @@ pub(super) fn respond(kind: Kind, method: &Method, asked: &HeaderMap) -> (Respon
     (response.map(whole), sent)
 }
 
-fn playlist(rendered: &Rendered, cache: &str, asked: &HeaderMap) -> Response<Bytes> {
+fn text(content_type: &'static str, rendered: &Rendered, cache: &str, asked: &HeaderMap) -> Response<Bytes> {
     let mut response = conditional(&format!("W/\"{}\"", rendered.tag()), rendered.text().clone(), asked);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PLAYLIST));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     put(headers, header::CACHE_CONTROL, cache);
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if response.status() == StatusCode::OK && takes_gzip(asked) {
@@ -72,12 +84,24 @@ fn json(rendered: &Rendered, asked: &HeaderMap) -> Response<Bytes> {
     response
 }
 
+fn media_type(name: &str) -> HeaderValue {
+    HeaderValue::from_static(match name.starts_with("audio") {
+        true => "audio/mp4",
+        false => "video/mp4",
+    })
+}
+
+/// Neither its length nor whether it will be whole is known, so that it may be kept no longer than what ends well is asked for by
+/// many at once.
+fn growing(name: &str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, media_type(name));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(YOUNG));
+    response
+}
+
 fn media(name: &str, bytes: Bytes, asked: &HeaderMap) -> Response<Bytes> {
-    let content_type = if name.starts_with("audio") {
-        "audio/mp4"
-    } else {
-        "video/mp4"
-    };
     let length = bytes.len() as u64;
     let mut response = conditional(&format!("\"{name}\""), bytes, asked);
     if response.status() == StatusCode::OK {
@@ -105,7 +129,7 @@ fn media(name: &str, bytes: Bytes, asked: &HeaderMap) -> Response<Bytes> {
         }
     }
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CONTENT_TYPE, media_type(name));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(IMMUTABLE));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     response

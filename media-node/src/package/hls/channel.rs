@@ -28,6 +28,7 @@ use super::window::{Holdings, Rendition, Window};
 use crate::hub::{Batch, Stream, Subscriber};
 use crate::meters::{Audience, Meters, Protocol};
 use crate::names::StreamName;
+use crate::package::dash;
 
 /// A window that nobody has asked for in this long is let go, unless the origin announces a longer one.
 const IDLE: Duration = Duration::from_secs(30);
@@ -68,6 +69,8 @@ struct State {
     ended_at: Option<Instant>,
     /// By version.
     rendered: HashMap<(Rendition, Form), (u64, Rendered)>,
+    /// Manifests of MPEG-DASH.
+    manifests: HashMap<dash::Form, (dash::outline::Version, Rendered)>,
     /// By rendition.
     old: [OldText; 2],
     /// What the archive has been told of.
@@ -147,6 +150,7 @@ impl Channel {
                 asked: Instant::now(),
                 ended_at: None,
                 rendered: HashMap::new(),
+                manifests: HashMap::new(),
                 old: Default::default(),
                 held: Holdings::default(),
                 stored_to: 0,
@@ -229,6 +233,22 @@ impl Channel {
         let rendered = Rendered::new(text);
         state.rendered.insert((rendition, form), (version, rendered.clone()));
         rendered
+    }
+
+    /// A manifest of MPEG-DASH, rendered once for all who ask for this state of it; none where there is nothing to show. It says
+    /// that files are in `folder` and the time at `clock`, from where it is.
+    pub fn manifest(&self, form: dash::Form, folder: &str, clock: &str) -> Option<Rendered> {
+        let mut state = self.lock();
+        let version = dash::outline::Version::of(&state.window);
+        if let Some((held, rendered)) = state.manifests.get(&form)
+            && *held == version
+        {
+            return Some(rendered.clone());
+        }
+        let outline = dash::outline::Outline::of(&state.window, folder.to_owned());
+        let rendered = Rendered::new(dash::manifest::render(&[outline], form, clock)?);
+        state.manifests.insert(form, (version, rendered.clone()));
+        Some(rendered)
     }
 
     /// Nobody needs it any more. One of this node's own streams is kept while it lives, where the past is kept at all, and for

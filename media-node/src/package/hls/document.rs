@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::window::{InitId, InitTrack, Inits, Part, Progress, Segment, Targets, Track, Window};
+use crate::media::clock::Run;
 
 /// The description of a window, or of its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,9 @@ pub struct DescribedSegment {
     pub media_time_ms: i64,
     /// Unix milliseconds.
     pub program_ms: u64,
+    /// Of which run it is.
+    #[serde(default)]
+    pub run: Run,
     /// Milliseconds.
     pub duration_ms: u64,
     /// Version of the headers.
@@ -152,6 +156,7 @@ fn describe_segment(segment: &Segment) -> DescribedSegment {
         discontinuity: segment.discontinuity,
         media_time_ms: segment.media_time_ms,
         program_ms: segment.program_ms,
+        run: segment.run,
         duration_ms: segment.duration_ms,
         init: segment.init.version,
         gap: segment.progress == Progress::Gap,
@@ -226,6 +231,7 @@ fn segment(described: &DescribedSegment, epoch: u64, inits: &DescribedInit) -> S
         discontinuity: described.discontinuity,
         media_time_ms: described.media_time_ms,
         program_ms: described.program_ms,
+        run: described.run,
         duration_ms: described.duration_ms,
         init: InitId {
             epoch,

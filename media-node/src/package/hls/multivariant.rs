@@ -71,7 +71,7 @@ impl Variant {
 const USUAL: [u64; 8] = [23_976, 24_000, 25_000, 29_970, 30_000, 50_000, 59_940, 60_000];
 
 /// Times are whole milliseconds: the usual frame rate within 0.05 % of what was measured, else that.
-fn usual(measured: u64) -> u64 {
+pub(in crate::package) fn usual(measured: u64) -> u64 {
     USUAL
         .into_iter()
         .find(|usual| usual.abs_diff(measured) * 2_000 <= *usual)

@@ -118,6 +118,7 @@ impl Segmenter {
             discontinuity: clock.discontinuity,
             media_time_ms: clock.media_time_ms,
             program_ms: clock.program_ms,
+            run: clock.run,
             duration_ms: 0,
             init: id,
             tracks: [None, None],

@@ -10,6 +10,8 @@ mod track;
 use std::collections::{BTreeMap, BTreeSet, VecDeque, vec_deque};
 use std::time::Instant;
 
+use crate::media::clock::Run;
+
 pub use age::{Holdings, MOST_SEGMENTS, Spare, Unstored};
 pub use track::{InitTrack, Part, Rendition, Track};
 
@@ -46,6 +48,8 @@ pub struct Segment {
     pub media_time_ms: i64,
     /// When its first unit was taken in, Unix milliseconds.
     pub program_ms: u64,
+    /// Of which run it is.
+    pub run: Run,
     /// Duration, milliseconds; as far as it is, while open.
     pub duration_ms: u64,
     /// Headers that it needs.
@@ -68,6 +72,7 @@ impl Segment {
             discontinuity: 0,
             media_time_ms: 0,
             program_ms: 0,
+            run: Run::default(),
             duration_ms: 0,
             init,
             tracks: [None, None],

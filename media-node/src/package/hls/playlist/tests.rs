@@ -41,6 +41,7 @@ fn window(segments: u64, open_parts: u64) -> Window {
             discontinuity: u64::from(index >= 2),
             media_time_ms: index as i64 * 1_000,
             program_ms: 1_700_000_000_123 + index * 1_000,
+            run: Default::default(),
             duration_ms: 0,
             init: InitId {
                 epoch: 1_700_000_000_123,

@@ -96,6 +96,7 @@ impl Window {
             hole.media_time_ms = before.media_time_ms + before.duration_ms as i64;
             hole.program_ms = before.program_ms + before.duration_ms;
             hole.discontinuity = before.discontinuity;
+            hole.run = before.run;
         }
         if let Some(after) = after.filter(|after| after.progress != Progress::Hole) {
             hole.duration_ms = u64::try_from(after.media_time_ms - hole.media_time_ms).unwrap_or(0);

@@ -46,6 +46,7 @@ impl Long {
             discontinuity: index / 100,
             media_time_ms: index as i64 * 1_000,
             program_ms: 1_700_000_000_123 + index * 1_000,
+            run: Default::default(),
             duration_ms: 0,
             init: InitId {
                 epoch: 1_700_000_000_123,
@@ -181,6 +182,7 @@ fn a_node_that_comes_late_lists_two_hours_by_one_description() {
             discontinuity: 73,
             media_time_ms: 7_300_000,
             program_ms: 1_700_007_300_123,
+            run: Default::default(),
             duration_ms: 0,
             init: InitId {
                 epoch: 1_700_000_000_123,
