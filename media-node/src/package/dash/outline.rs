@@ -146,18 +146,28 @@ impl Stretch {
     }
 }
 
-/// As long as the shortest of the last segments, and one frame longer, as those of sound differ by one. A player that expects too
-/// little asks for the same segment twice, one that expects too much may leave one out, which is worse.
+/// As long as the shortest of the last segments, or, where few tell, as the shortest that there are; and one frame longer, as those
+/// of sound differ by one. A player that expects too little asks for the same segment twice, one that expects too much leaves one
+/// out, which is worse.
 fn expected(segments: &[&Segment], rendition: Rendition) -> u64 {
     let tracks = segments.iter().rev().filter_map(|segment| segment.track(rendition));
-    let shortest = tracks.take(LAST_SEGMENTS).min_by_key(|track| track.ticks());
-    shortest.map_or(0, |track| {
-        track.ticks() + track.ticks().div_ceil(track.samples().max(1))
-    })
+    let last: Vec<&Track> = tracks.take(LAST_SEGMENTS).collect();
+    let Some(shortest) = last.iter().min_by_key(|track| track.ticks()) else {
+        return 0;
+    };
+    let least = u64::from(shortest.timescale) * LEAST_MS / 1_000;
+    let ticks = match last.len() {
+        0..FEW_SEGMENTS => shortest.ticks().min(least),
+        _ => shortest.ticks(),
+    };
+    ticks + shortest.ticks().div_ceil(shortest.samples().max(1))
 }
 
-/// How many segments tell how long the next one will be.
-const LAST_SEGMENTS: usize = 4;
+/// How many segments tell how long the next one will be, at most, and where they are few.
+const LAST_SEGMENTS: usize = 8;
+const FEW_SEGMENTS: usize = 4;
+/// The shortest segment that an origin cuts, milliseconds, but for what ends early: numbers must not overtake the clock.
+const LEAST_MS: u64 = 1_000;
 
 impl Line {
     fn of(init: &InitTrack, init_id: InitId, rendition: Rendition, segments: &[&Segment]) -> Option<Self> {

@@ -144,6 +144,28 @@ fn a_live_stream_is_one_period_with_what_is_expected_at_its_end() {
     );
 }
 
+/// Expecting too much makes players leave a segment out.
+#[test]
+fn what_is_expected_is_rather_too_short_than_too_long() {
+    let mut window = Window::new();
+    let mut at = 0;
+    for (index, parts) in [10, 10, 10, 10, 15, 10].into_iter().enumerate() {
+        let segment = Next {
+            media_ms: at,
+            parts,
+            ..next(index as u64, RUN, 0)
+        };
+        add(&mut window, segment, 720);
+        at += parts as i64 * 200;
+        let text = text(&window, Form::Low);
+        let expected = if index < 3 { 1_040 } else { 2_040 };
+        assert!(
+            text.contains(&format!("<S t=\"{at}\" d=\"{expected}\" r=\"-1\"/>")),
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn the_plain_form_lists_what_is_complete_and_nothing_else() {
     let text = text(&window(3), Form::Plain);
