@@ -174,6 +174,70 @@ async fn ffmpeg_plays_what_has_ended_frame_by_frame() {
     println!("ffmpeg: all but the first {missing:?} frames");
 }
 
+/// What caches and players count on, as for playlists of HLS.
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_answered_as_playlists_are() {
+    let origin = Node::origin().await.unwrap();
+    let _publication = publish_sample(&origin, "show").await;
+    manifest(&origin, "a segment", |manifest| segments(manifest) > 0).await;
+    for path in ["/live/show.mpd", "/live/show/plain.mpd"] {
+        let text = text(&origin, path).await;
+        let ask = |method: &str, headers: &str| {
+            let request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n");
+            Taking::asking(origin.http, request)
+        };
+        let mut plain = ask("GET", "").await;
+        plain.closed().await;
+        let (head, _) = plain.parts().unwrap();
+        for line in [
+            "200 ok",
+            "content-type: application/dash+xml",
+            "cache-control: max-age=1",
+            "vary: accept-encoding",
+            "access-control-allow-origin: *",
+        ] {
+            assert!(head.contains(line), "{line} in {head}");
+        }
+        let mut gzip = ask("GET", "accept-encoding: gzip\r\n").await;
+        gzip.closed().await;
+        let (head, body) = gzip.parts().unwrap();
+        assert!(
+            head.contains("content-encoding: gzip") && body.len() < text.len() / 2,
+            "{head}"
+        );
+        let mut empty = ask("HEAD", "").await;
+        empty.closed().await;
+        let (head, body) = empty.parts().unwrap();
+        assert!(head.contains("content-length: ") && body.is_empty(), "{head}");
+        // The state that a tag names may be gone by the time that it is asked for again.
+        wait_until(LONG, "not modified", || async {
+            let mut first = ask("GET", "").await;
+            first.closed().await;
+            let head = first.parts().unwrap().0;
+            let tag = String::from_utf8_lossy(&first.got)
+                .lines()
+                .find_map(|line| line.strip_prefix("etag: ").map(str::to_owned));
+            let mut again = ask("GET", &format!("if-none-match: {}\r\n", tag.unwrap_or_default())).await;
+            again.closed().await;
+            let (status, body) = again.parts().unwrap();
+            if status.starts_with("http/1.1 304") && body.is_empty() {
+                Ok(())
+            } else {
+                Err(head)
+            }
+        })
+        .await
+        .unwrap();
+    }
+    let missing = http::get(&origin.http_url("/live/none.mpd")).await.unwrap();
+    assert_eq!(missing.status, 404, "{}", missing.text());
+    let old = http::get(&origin.http_url("/live/show/video-7.m4s")).await.unwrap();
+    assert_eq!(old.status, 410, "{}", old.text());
+    let time = text(&origin, "/api/time").await;
+    let off = jiff::Timestamp::now().as_millisecond() - time.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    assert!((0..5_000).contains(&off), "{time}");
+}
+
 /// A connection that asks for a segment: what has come of the answer.
 struct Taking {
     socket: TcpStream,
@@ -182,8 +246,11 @@ struct Taking {
 
 impl Taking {
     async fn of(server: SocketAddr, path: &str, version: &str) -> Self {
+        Self::asking(server, format!("GET {path} HTTP/{version}\r\nhost: test\r\n\r\n")).await
+    }
+
+    async fn asking(server: SocketAddr, request: String) -> Self {
         let mut socket = TcpStream::connect(server).await.unwrap();
-        let request = format!("GET {path} HTTP/{version}\r\nhost: test\r\n\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         Self {
             socket,

@@ -17,7 +17,7 @@ pub struct Address {
     pub namespace: String,
     /// The resource, as `EdgePool/web`.
     pub of: String,
-    /// What it is for: `publish`, `page`, `play page`, `websocket`, `flv`, `mp4`, `rtmp`.
+    /// What it is for: `publish`, `page`, `play page`, `websocket`, `hls`, `dash`, `flv`, `mp4`, `rtmp`.
     pub purpose: &'static str,
     /// The address.
     pub url: String,
@@ -57,6 +57,8 @@ fn of_pool(origin: &Origin, pool: &Pool, live: &[&str]) -> Vec<Address> {
         [
             ("play page", format!("{scheme}://{authority}/play/{app}/{stream}")),
             ("websocket", format!("{socket}://{authority}/{app}/{stream}.mp4")),
+            ("hls", format!("{scheme}://{authority}/{app}/{stream}.m3u8")),
+            ("dash", format!("{scheme}://{authority}/{app}/{stream}.mpd")),
             ("flv", format!("{scheme}://{authority}/{app}/{stream}.flv")),
             ("mp4", format!("{scheme}://{authority}/{app}/{stream}.mp4")),
             ("rtmp", format!("rtmp://{authority}/{app}/{stream}")),

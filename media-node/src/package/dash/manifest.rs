@@ -51,9 +51,6 @@ pub fn render(streams: &[Outline], form: Form, clock: &str) -> Option<String> {
     let mut text = String::with_capacity(4_096);
     let low = form == Form::Low && !lead.ended;
     text.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011");
-    if low {
-        text.push_str(",http://www.dashif.org/guidelines/low-latency-live-v5");
-    }
     let targets = lead.targets;
     let longest = seconds(targets.segment_ms.into());
     let end_ms = lead.stretches.last()?.end_ms;
@@ -69,7 +66,7 @@ pub fn render(streams: &[Outline], form: Form, clock: &str) -> Option<String> {
             "\" type=\"dynamic\" availabilityStartTime=\"1970-01-01T00:00:00Z\" publishTime=\"{}\" minimumUpdatePeriod=\"PT{UPDATE_S}S\" \
              timeShiftBufferDepth=\"{}\" suggestedPresentationDelay=\"{}\" minBufferTime=\"PT1S\" maxSegmentDuration=\"{longest}\"",
             date(end_ms),
-            seconds(targets.window_ms as i64),
+            seconds(lead.depth_ms as i64),
             seconds(delay_ms(lead, form) as i64),
         ),
     };
@@ -253,13 +250,7 @@ fn push_template(text: &mut String, period: &Period, share: &Share, rendition: R
             decimal(early.max(0))
         );
     }
-    text.push_str(">\n<SegmentTimeline>\n");
-    push_timeline(text, &line.spans);
-    // What comes is expected to be so long, until the next update (§5.3.9.6).
-    if let Some(at) = growing {
-        let _ = writeln!(text, "<S t=\"{at}\" d=\"{}\" r=\"-1\"/>", line.expected);
-    }
-    text.push_str("</SegmentTimeline>\n");
+    text.push_str(">\n");
     if line.spans.iter().any(|span| span.lost) {
         text.push_str("<FailoverContent valid=\"false\">\n");
         for span in line.spans.iter().filter(|span| span.lost) {
@@ -267,6 +258,13 @@ fn push_template(text: &mut String, period: &Period, share: &Share, rendition: R
         }
         text.push_str("</FailoverContent>\n");
     }
+    text.push_str("<SegmentTimeline>\n");
+    push_timeline(text, &line.spans);
+    // What comes is expected to be so long, until the next update (§5.3.9.6).
+    if let Some(at) = growing {
+        let _ = writeln!(text, "<S t=\"{at}\" d=\"{}\" r=\"-1\"/>", line.expected);
+    }
+    text.push_str("</SegmentTimeline>\n");
     text.push_str("</SegmentTemplate>\n");
 }
 

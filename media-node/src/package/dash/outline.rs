@@ -12,6 +12,8 @@ pub struct Outline {
     pub folder: String,
     /// What the origin announces.
     pub targets: Targets,
+    /// How much is listed at most, milliseconds.
+    pub depth_ms: u64,
     /// No more will come.
     pub ended: bool,
     /// The segment that is being made, or the next one, goes on with the last stretch.
@@ -75,6 +77,9 @@ pub struct Version {
     ended: bool,
 }
 
+/// Players read the whole manifest every second: of a live stream with a long past it lists no more than this, milliseconds.
+pub const MOST_MS: u64 = 300_000;
+
 /// What changes where a stretch ends.
 fn kin(segment: &Segment) -> (InitId, u64, Run) {
     (segment.init, segment.discontinuity, segment.run)
@@ -106,7 +111,18 @@ impl Version {
 impl Outline {
     /// Takes it from a window.
     pub fn of(window: &Window, folder: String) -> Self {
-        let whole: Vec<&Segment> = window.whole().collect();
+        let depth_ms = match window.ended() {
+            true => u64::MAX,
+            false => window.targets().window_ms.min(MOST_MS),
+        };
+        let mut newer = 0;
+        let listed = window.whole().rev().take_while(|segment| {
+            let within = newer < depth_ms;
+            newer += segment.duration_ms;
+            within
+        });
+        let mut whole: Vec<&Segment> = listed.collect();
+        whole.reverse();
         let stretches = whole
             .chunk_by(|a, b| kin(a) == kin(b))
             .filter_map(|segments| Stretch::of(window, segments))
@@ -114,6 +130,7 @@ impl Outline {
         Self {
             folder,
             targets: window.targets(),
+            depth_ms,
             ended: window.ended(),
             goes_on: goes_on(window),
             stretches,

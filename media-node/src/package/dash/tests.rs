@@ -30,6 +30,7 @@ struct Next {
     discontinuity: u64,
     version: u32,
     parts: u64,
+    window_ms: u64,
 }
 
 fn next(index: u64, run: Run, discontinuity: u64) -> Next {
@@ -40,6 +41,7 @@ fn next(index: u64, run: Run, discontinuity: u64) -> Next {
         discontinuity,
         version: 1,
         parts: 5,
+        window_ms: 30_000,
     }
 }
 
@@ -49,7 +51,7 @@ fn open(window: &mut Window, next: Next, height: u32) {
     let targets = Targets {
         part_ms: 200,
         segment_ms: 4_000,
-        window_ms: 30_000,
+        window_ms: next.window_ms,
     };
     let inits = [
         Some(track("avc1.64001f", height, 1_000)),
@@ -119,8 +121,7 @@ fn a_live_stream_is_one_period_with_what_is_expected_at_its_end() {
     assert_eq!(
         text(&window(3), Form::Low),
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-         <MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011,\
-         http://www.dashif.org/guidelines/low-latency-live-v5\" type=\"dynamic\" availabilityStartTime=\"1970-01-01T00:00:00Z\" \
+         <MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" type=\"dynamic\" availabilityStartTime=\"1970-01-01T00:00:00Z\" \
          publishTime=\"2023-11-14T22:13:23.123Z\" minimumUpdatePeriod=\"PT1S\" timeShiftBufferDepth=\"PT30.000S\" \
          suggestedPresentationDelay=\"PT1.600S\" minBufferTime=\"PT1S\" maxSegmentDuration=\"PT4.000S\">\n\
          <ServiceDescription id=\"0\"><Latency target=\"1600\" min=\"800\" max=\"6400\"/><PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>\n\
@@ -173,7 +174,7 @@ fn the_plain_form_lists_what_is_complete_and_nothing_else() {
         text.contains("<S t=\"0\" d=\"1000\" r=\"2\"/>\n</SegmentTimeline>"),
         "{text}"
     );
-    for absent in ["r=\"-1\"", "availabilityTimeOffset", "low-latency", "Latency"] {
+    for absent in ["r=\"-1\"", "availabilityTimeOffset", "Latency"] {
         assert!(!text.contains(absent), "{absent} in {text}");
     }
     assert!(text.contains("suggestedPresentationDelay=\"PT12.000S\""), "{text}");
@@ -189,6 +190,27 @@ fn a_window_that_moves_keeps_its_period_and_counts_on() {
         "{text}"
     );
     assert!(text.contains("<S t=\"30000\" d=\"1000\" r=\"29\"/>"), "{text}");
+}
+
+#[test]
+fn a_long_past_is_listed_as_far_as_it_can_be_read_each_second() {
+    let mut window = Window::new();
+    for index in 0..400 {
+        let long = Next {
+            window_ms: 3_600_000,
+            ..next(index, RUN, 0)
+        };
+        add(&mut window, long, 720);
+    }
+    let live = text(&window, Form::Low);
+    assert!(live.contains("timeShiftBufferDepth=\"PT300.000S\""), "{live}");
+    assert!(
+        live.contains("startNumber=\"1700000100\"") && live.contains("<S t=\"100000\" d=\"1000\" r=\"299\"/>"),
+        "{live}"
+    );
+    window.end();
+    let ended = text(&window, Form::Low);
+    assert!(ended.contains("<S t=\"0\" d=\"1000\" r=\"399\"/>"), "{ended}");
 }
 
 #[test]
