@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use crate::front::{Front, Manner};
-use crate::stage::{SOON, median};
+use crate::stage::{SOON, Stage, median};
 
 /// For a fleet to come up in a debug build on a busy machine.
 const LONG: Duration = Duration::from_secs(40);
@@ -147,5 +147,35 @@ async fn dash_js_plays_through_the_load_balancer_with_little_latency() -> Result
         "{} frames",
         last.frames - first.frames
     );
+    Ok(())
+}
+
+/// A publisher that breaks off and is back at once: another Period, in which dash.js goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn dash_js_goes_on_when_the_publisher_is_back() -> Result<()> {
+    let stage = Stage::set().await?;
+    let publisher = stage.publish("bframes-aac.flv")?;
+    stage.origin.playable("cam", SOON).await?;
+    let (_front, browser) = page(&format!("http://{}/live/cam.mpd", stage.edge.http)).await?;
+    browser
+        .wait_until("video.currentTime > 0 && !video.paused && dash().frames > 100", SOON)
+        .await?;
+    drop(publisher);
+    let _publisher = stage.publish("bframes-aac.flv")?;
+    browser
+        .eval("window.mark = { position: video.currentTime, frames: dash().frames }")
+        .await?;
+    browser
+        .wait_until(
+            "seen.periods >= 2 && dash().frames > mark.frames + 150 && dash().latency < 4",
+            LONG,
+        )
+        .await?;
+    let last = look(&browser).await?;
+    println!(
+        "latency {:?}, refused {:?}, errors {:?}, standstills {:?}",
+        last.latency, last.refused, last.errors, last.stalls
+    );
+    ensure!(last.errors.is_empty(), "dash.js says {:?}", last.errors);
     Ok(())
 }
