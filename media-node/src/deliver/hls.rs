@@ -83,6 +83,9 @@ pub async fn answer<B>(
             }
             playlist(&channel, rendition, plain, skip, position.is_some())?
         }
+        Ask::File(File::Segment(rendition, number)) if channel.with(|window| window.lacks(number, rendition)) => {
+            Kind::Nothing(playlist::segment_name(rendition, number))
+        }
         Ask::File(file) if let Some(body) = growing::body(delivery, &channel, request, file).await? => Kind::Growing {
             name: ask::name_of(file),
             body,

@@ -14,6 +14,9 @@ pub(super) enum Kind {
     Manifest(Rendered),
     /// A segment that is being made, sent as it is.
     Growing { name: String, body: Body },
+    /// A segment of which there is nothing. Players of HLS are told not to ask for it; those of DASH, which can't be, would give up
+    /// where there is no file, and go on behind an empty one.
+    Nothing(String),
     /// A file of media.
     Media { name: String, bytes: Bytes },
     /// For nodes downstream.
@@ -32,6 +35,8 @@ const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 /// What is under a media URL never changes.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
+/// An empty box (ISO/IEC 14496-12 §8.1.2).
+const FREE: &[u8] = b"\0\0\0\x08free";
 /// Of a segment that was sent while it was made.
 const YOUNG: &str = "public, max-age=30";
 
@@ -50,6 +55,7 @@ pub(super) fn respond(kind: Kind, method: &Method, asked: &HeaderMap) -> (Respon
         }
         Kind::Manifest(rendered) => text(MANIFEST, &rendered, "max-age=1", asked),
         Kind::Json(rendered) => json(&rendered, asked),
+        Kind::Nothing(name) => nothing(&name),
         Kind::Media { name, bytes } => media(&name, bytes, asked),
     };
     let length = response.body().len();
@@ -89,6 +95,15 @@ fn media_type(name: &str) -> HeaderValue {
         true => "audio/mp4",
         false => "video/mp4",
     })
+}
+
+/// Another node may have it.
+fn nothing(name: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(FREE));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, media_type(name));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Neither its length nor whether it will be whole is known, so that it may be kept no longer than what ends well is asked for by
@@ -225,6 +240,14 @@ mod tests {
         assert_eq!(headers[header::ETAG], "\"video-1.m4s\"");
         assert_eq!(media_of(&[("if-none-match", "\"x\", \"video-1.m4s\"")]).0, 304);
         assert_eq!(media_of(&[("if-none-match", "*")]).0, 304);
+    }
+
+    #[test]
+    fn a_segment_without_anything_is_a_box_and_is_not_kept() {
+        let (response, sent) = respond(Kind::Nothing("audio-7.m4s".into()), &Method::GET, &HeaderMap::new());
+        assert_eq!((response.status(), sent), (StatusCode::OK, 8));
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "audio/mp4");
     }
 
     #[test]

@@ -216,6 +216,16 @@ impl Window {
         }
     }
 
+    /// True if the segment is complete, and there is nothing of this rendition in it though the stream has it: it is lost, or
+    /// never came.
+    pub fn lacks(&self, number: u64, rendition: Rendition) -> bool {
+        let complete = |segment: &&Segment| matches!(segment.progress, Progress::Whole | Progress::Gap);
+        self.segment(number).filter(complete).is_some_and(|segment| {
+            let inits = self.inits(segment.init);
+            segment.track(rendition).is_none() && inits.is_some_and(|inits| inits[rendition.index()].is_some())
+        })
+    }
+
     /// The oldest number of the epoch that is held.
     pub fn first_number(&self) -> Option<u64> {
         self.segments.front().map(|segment| segment.number)

@@ -158,6 +158,19 @@ fn a_window_never_begins_with_a_gap() {
 }
 
 #[test]
+fn a_complete_segment_may_lack_what_its_stream_has() {
+    let mut window = Window::new();
+    add(&mut window, 100, true);
+    add(&mut window, 101, false);
+    add(&mut window, 102, true);
+    assert!(!window.lacks(101, Rendition::Video), "the upstream may have it");
+    window.give_up(101);
+    let lacking = [100, 101, 102, 103].map(|number| window.lacks(number, Rendition::Video));
+    assert_eq!(lacking, [false, true, false, false]);
+    assert!(!window.lacks(101, Rendition::Audio), "there is no sound at all");
+}
+
+#[test]
 fn a_segment_that_is_not_newer_is_refused() {
     let mut window = Window::new();
     add(&mut window, 100, true);
