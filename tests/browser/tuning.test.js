@@ -1,6 +1,6 @@
 // How hls.js is set up, the quality menu, and the way back in time.
 
-import { configuration, isLive, margin, qualities, shouldRetry, timeline } from "/play/tuning.js";
+import { configuration, isLive, margin, persistently, qualities, shouldRetry, timeline } from "/play/tuning.js";
 import { equal, ok, test } from "./check.js";
 
 test("what an edge's death breaks is tried again at once, and for longer than another edge takes", () => {
@@ -11,6 +11,15 @@ test("what an edge's death breaks is tried again at once, and for longer than an
     ok(delays.reduce((a, b) => a + b) > 1500, `${policy}: ${delays}`);
     ok(maxTimeToFirstByteMs < 12_000, `${policy}: a dead connection is not waited for as a held request is`);
   }
+});
+
+test("a state of a playlist that was asked for by number is asked for again, any state is left to hls.js", () => {
+  const config = { timeout: 1, loadPolicy: { maxLoadTimeMs: 2, errorRetry: null } };
+  equal(persistently({ deliveryDirectives: null }, config), config);
+  const { timeout, loadPolicy } = persistently({ deliveryDirectives: { msn: 7, part: 1 } }, config);
+  equal([timeout, loadPolicy.maxLoadTimeMs], [1, 2]);
+  ok(loadPolicy.errorRetry.maxNumRetry > 3 && loadPolicy.errorRetry.shouldRetry({ maxNumRetry: 3 }, 0, false, undefined));
+  equal(config.loadPolicy.errorRetry, null, "what was given stays as it was");
 });
 
 test("broken connections, servers in trouble and nodes that are behind are asked again; what is gone or wrong is not", () => {

@@ -1,6 +1,6 @@
 // One viewing of one stream by LL-HLS: hls.js with our setting, made anew when it gives up.
 
-import { configuration, margin, qualities } from "./tuning.js";
+import { configuration, margin, persistent, qualities } from "./tuning.js";
 import { Viewing } from "./viewing.js";
 
 const STUCK_MS = 6000;
@@ -87,7 +87,7 @@ export class SegmentSession extends Viewing {
       return this.refused(0);
     }
     if (this.stopped) return;
-    const hls = new Hls(configuration());
+    const hls = new Hls({ ...configuration(), pLoader: persistent(Hls.DefaultConfig.loader) });
     this.#hls = hls;
     const { video } = this.begin(() => hls.destroy());
     this.#listen(hls, video, Hls.Events);

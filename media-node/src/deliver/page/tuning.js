@@ -41,6 +41,24 @@ export function configuration() {
   };
 }
 
+/**
+ * How a playlist is loaded: a state of it that was asked for by number is asked for again when an edge dies. hls.js alone would ask
+ * for whatever state there is, learn nothing new from the answer, and then leave half a target duration until it asks again.
+ */
+export function persistently({ deliveryDirectives }, config) {
+  if (!deliveryDirectives) return config;
+  return { ...config, loadPolicy: { ...config.loadPolicy, errorRetry: { ...RETRY, shouldRetry } } };
+}
+
+/** hls.js's loader of playlists, made persistent. */
+export function persistent(Loader) {
+  return class extends Loader {
+    load(context, config, callbacks) {
+      super.load(context, persistently(context, config), callbacks);
+    }
+  };
+}
+
 /** Whether a request is worth another try: a broken connection, a server in trouble, or a node that is behind the others. */
 export function shouldRetry({ maxNumRetry }, count, isTimeout, response) {
   const status = response?.code ?? 0;
