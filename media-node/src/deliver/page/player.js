@@ -91,9 +91,10 @@ function facts() {
 function begin(protocol) {
   const at = (scheme, form) => new URL(`${scheme}//${target.server}/${target.app}/${target.stream}.${form}`);
   const { protocol: scheme } = location;
-  if (protocol === "ws") return new Session(at(scheme === "https:" ? "wss:" : "ws:", "mp4"), screen, changed);
+  const wanted = new URL(location.href).searchParams.get("quality");
+  if (protocol === "ws") return new Session(at(scheme === "https:" ? "wss:" : "ws:", "mp4"), screen, changed, wanted);
   const Viewing = protocol === "hls" ? SegmentSession : NativeSession;
-  return new Viewing(at(scheme, "m3u8"), screen, changed);
+  return new Viewing(at(scheme, "m3u8"), screen, changed, wanted);
 }
 
 /** The session has something to tell; it may be that another protocol is to be taken. */
@@ -272,8 +273,10 @@ function readForm() {
 function pathOf({ server, app, stream }) {
   const kept = new URLSearchParams();
   if (server !== location.host) kept.set("server", server);
-  const protocol = new URL(location.href).searchParams.get("protocol");
-  if (protocol !== null) kept.set("protocol", protocol);
+  for (const key of ["protocol", "quality"]) {
+    const value = new URL(location.href).searchParams.get(key);
+    if (value !== null) kept.set(key, value);
+  }
   return `/play/${app}/${stream}${kept.size ? `?${kept}` : ""}`;
 }
 

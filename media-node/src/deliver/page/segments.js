@@ -1,6 +1,7 @@
 // One viewing of one stream by LL-HLS: hls.js with our setting, made anew when it gives up.
 
 import { configuration, margin, qualities } from "./tuning.js";
+import { nameOf, pick, siblings, urlOf } from "./siblings.js";
 import { Viewing } from "./viewing.js";
 
 const STUCK_MS = 6000;
@@ -13,8 +14,12 @@ export class SegmentSession extends Viewing {
   #wanted = -1;
   #marginMs = null;
 
-  constructor(url, screen, onstate) {
+  #set; // the qualities of its group, by name
+  #named = null; // the member that is wanted
+
+  constructor(url, screen, onstate, wanted = null) {
     super(url, screen, onstate, STUCK_MS);
+    this.#set = siblings(url).then((list) => list && this.#join(list, wanted));
     this.open();
   }
 
@@ -49,6 +54,14 @@ export class SegmentSession extends Viewing {
     return this.#hls?.currentLevel ?? -1;
   }
 
+  /** A member is played out of its group's playlist, and so has a menu. */
+  #join({ group, members }, wanted) {
+    const at = pick(members, wanted);
+    const own = members.find(({ name }) => name === nameOf(this.url));
+    this.#named = members[at]?.name ?? own?.name ?? null;
+    if (own) this.url = urlOf(this.url, group);
+  }
+
   /** Goes on in another quality from the next fragment on, which begins with a key frame; what is buffered is shown first. */
   choose(id) {
     this.#wanted = id;
@@ -81,7 +94,7 @@ export class SegmentSession extends Viewing {
   async open() {
     let Hls;
     try {
-      ({ default: Hls } = await import("./hls.min.mjs"));
+      [{ default: Hls }] = await Promise.all([import("./hls.min.mjs"), this.#set]);
     } catch (error) {
       console.warn("headwater: hls.js can't be loaded", error);
       return this.refused(0);
@@ -100,6 +113,10 @@ export class SegmentSession extends Viewing {
     const on = (event, act) => hls.on(event, (_, data) => current() && act(data));
     on(events.MANIFEST_PARSED, () => {
       if (this.#wanted >= hls.levels.length) this.#wanted = -1;
+      if (this.#named) {
+        this.#wanted = hls.levels.findIndex(({ uri }) => uri.includes(`/${this.#named}/`));
+        this.#named = null;
+      }
       if (this.#wanted >= 0) hls.loadLevel = this.#wanted;
     });
     on(events.LEVEL_LOADED, ({ details }) => {

@@ -34,7 +34,7 @@ export function wording(state, { detail, moving, choice }, { server, app, stream
       if (detail === "unreachable") return { text: `${server} can't be reached. Trying again …`, label, tone: "bad" };
       return { text: "The connection was lost. Reconnecting …", label, tone: "fair" };
     case "waiting":
-      if (detail === "several") return { text: `${name} is a set of qualities, which ?protocol=hls plays.`, label, tone: "bad" };
+      if (detail === "several") return { text: `${name} is a set of qualities, which is being looked for.`, label, tone: "fair" };
       return { text: `${name} is not live. It will play as soon as it is.`, label, tone: "fair" };
     case "ended":
       return { text: `${name} has ended. It will play again when it returns.`, label, tone: "fair" };
