@@ -88,7 +88,12 @@ pub async fn answer<B>(
             if let Some(position) = position {
                 reach(delivery, &channel, rendition, position).await?;
             }
-            playlist(&channel, rendition, plain, skip, position.is_some())?
+            let others = if plain {
+                String::new()
+            } else {
+                members::reports(delivery, name)
+            };
+            playlist(&channel, rendition, plain, skip, (position.is_some(), others))?
         }
         Ask::File(file) => {
             let found = file_of(delivery, &channel, file).await?;
@@ -188,7 +193,13 @@ async fn multivariant(channel: &Channel, name: &StreamName, plain: bool) -> Resu
     Ok(Kind::playlist(text, cache))
 }
 
-fn playlist(channel: &Channel, rendition: Rendition, plain: bool, skip: bool, blocking: bool) -> Result<Kind, Sorry> {
+fn playlist(
+    channel: &Channel,
+    rendition: Rendition,
+    plain: bool,
+    skip: bool,
+    (blocking, others): (bool, String),
+) -> Result<Kind, Sorry> {
     let (has, target) = channel.with(|window| {
         let has = window
             .newest_inits()
@@ -210,7 +221,7 @@ fn playlist(channel: &Channel, rendition: Rendition, plain: bool, skip: bool, bl
         true => Cache::Seconds(target * 6),
         false => Cache::Seconds(1),
     };
-    Ok(Kind::Rendered(channel.playlist(rendition, form), cache))
+    Ok(Kind::Rendered(channel.playlist(rendition, form, others), cache))
 }
 
 /// Waits until the playlist contains what the request names (§6.2.5.2).

@@ -17,7 +17,9 @@ use crate::hub::Snapshot;
 use crate::names::StreamName;
 use crate::package::hls::channel::Channel;
 use crate::package::hls::multivariant::Variant;
+use crate::package::hls::playlist;
 use crate::package::hls::upstream::Upstream;
+use crate::package::hls::window::Rendition;
 
 /// Most members that are listed: the best ones.
 pub const MAX_MEMBERS: usize = 16;
@@ -34,6 +36,9 @@ const ANSWER: Duration = Duration::from_secs(3);
 const BEGIN: Duration = Duration::from_secs(6);
 /// Longest list of members that is read.
 const MAX_LIST: usize = 64 << 10;
+
+/// Which members are here is looked up this often, where every playlist wants to know.
+const KNOWN: Duration = Duration::from_secs(1);
 
 /// Says in which folders, `http://host:port/app/name/`, nodes upstream would have a stream of that name.
 pub type Folders = Arc<dyn Fn(&StreamName) -> Vec<Arc<str>> + Send + Sync>;
@@ -53,6 +58,7 @@ pub struct Roster {
     folders: Folders,
     upstream: Upstream,
     asked: Mutex<HashMap<StreamName, Asked>>,
+    known: Mutex<HashMap<StreamName, (Instant, Arc<[StreamName]>)>>,
 }
 
 type Asked = (Instant, Arc<OnceCell<Option<Arc<List>>>>);
@@ -87,6 +93,7 @@ impl Roster {
             folders,
             upstream: Upstream::default(),
             asked: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -134,6 +141,43 @@ fn here(delivery: &Delivery, group: &StreamName) -> Vec<Snapshot> {
     snapshots
         .filter(|stream| stream.playable && stream.group.as_ref() == Some(group))
         .collect()
+}
+
+/// Reports on the playlists of the other members of a stream's group, for its own (RFC 8216bis §4.4.5.4): of those whose windows are
+/// here because somebody asks for them. Empty for a stream that is none's.
+pub fn reports(delivery: &Delivery, name: &StreamName) -> String {
+    let mut text = String::new();
+    let Some(group) = delivery.hub.get(name).and_then(|stream| stream.group()) else {
+        return text;
+    };
+    let names = {
+        let mut known = delivery.roster.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (at, _)| at.elapsed() < KNOWN);
+        match known.get(&group) {
+            Some((_, names)) => Arc::clone(names),
+            None => {
+                let mut names: Vec<StreamName> = here(delivery, &group).into_iter().map(|stream| stream.name).collect();
+                names.sort();
+                names.truncate(MAX_MEMBERS);
+                let names: Arc<[StreamName]> = names.into();
+                if known.len() < MAX_ASKED {
+                    known.insert(group, (Instant::now(), Arc::clone(&names)));
+                }
+                names
+            }
+        }
+    };
+    for other in names.iter().filter(|other| *other != name) {
+        let Some(channel) = delivery.channels.get(other) else {
+            continue;
+        };
+        channel.with(|window| {
+            for rendition in Rendition::ALL.into_iter().filter(|_| !window.ended()) {
+                playlist::report(&mut text, window, rendition, &format!("../{other}/"));
+            }
+        });
+    }
+    text
 }
 
 /// What this node, or one upstream, has of the group of that name, or of the group that a stream of that name is of; nothing is

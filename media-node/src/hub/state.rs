@@ -109,6 +109,10 @@ impl State {
         self.ring.newest_start().is_some()
     }
 
+    pub(super) fn group(&self) -> Option<StreamName> {
+        self.clock.as_ref()?.group.clone()
+    }
+
     pub(super) fn owned_by(&self, session: u64) -> bool {
         self.ended.is_none() && matches!(self.session, Session::Live { id, .. } if id == session)
     }

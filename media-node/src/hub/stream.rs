@@ -128,7 +128,7 @@ impl Stream {
             playable: state.playable(),
             attended: matches!(state.session, Session::Live { .. }),
             tracks: Arc::clone(&state.tracks),
-            group: state.clock.as_ref().and_then(|clock| clock.group.clone()),
+            group: state.group(),
             since: state.since,
             bitrate_bps: state.meter.bits_per_second(),
             viewers: self.viewers(),
@@ -136,6 +136,11 @@ impl Stream {
             lag_ms,
             lost_units: state.lost_units,
         }
+    }
+
+    /// What it is a quality of, by the origin's clock.
+    pub fn group(&self) -> Option<StreamName> {
+        self.lock().group()
     }
 
     /// Viewers and relays.

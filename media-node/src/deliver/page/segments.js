@@ -1,10 +1,12 @@
 // One viewing of one stream by LL-HLS: hls.js with our setting, made anew when it gives up.
 
-import { configuration, margin, qualities } from "./tuning.js";
+import { completes, configuration, margin, qualities } from "./tuning.js";
 import { nameOf, pick, siblings, urlOf } from "./siblings.js";
 import { Viewing } from "./viewing.js";
 
 const STUCK_MS = 6000;
+/** Longer than any segment: a change of quality waits for no end of one beyond it. */
+const PATIENCE_MS = 5000;
 const RATE_MS = 2000;
 const MAX_RECEIVED = 400;
 
@@ -13,6 +15,8 @@ export class SegmentSession extends Viewing {
   #received = []; // [when, bytes] of the last two seconds
   #wanted = -1;
   #marginMs = null;
+  #within = false; // the newest fragment is there in part
+  #patience = 0;
 
   #set; // the qualities of its group, by name
   #named = null; // the member that is wanted
@@ -65,8 +69,15 @@ export class SegmentSession extends Viewing {
   /** Goes on in another quality from the next fragment on, which begins with a key frame; what is buffered is shown first. */
   choose(id) {
     this.#wanted = id;
-    if (this.#hls) this.#hls.loadLevel = id;
+    clearTimeout(this.#patience);
+    if (!this.#within) this.#go();
+    else this.#patience = setTimeout(() => this.#go(), PATIENCE_MS);
     this.changed();
+  }
+
+  #go() {
+    clearTimeout(this.#patience);
+    if (this.#hls && this.#hls.levels.length > 1 && this.#hls.manualLevel !== this.#wanted) this.#hls.loadLevel = this.#wanted;
   }
 
   get livePosition() {
@@ -75,6 +86,7 @@ export class SegmentSession extends Viewing {
 
   stop() {
     super.stop();
+    clearTimeout(this.#patience);
     this.#hls?.stopLoad();
   }
 
@@ -100,12 +112,27 @@ export class SegmentSession extends Viewing {
       return this.refused(0);
     }
     if (this.stopped) return;
-    const hls = new Hls(configuration());
+    const hls = new Hls({ ...configuration(), abrController: this.#patient(Hls.DefaultConfig.abrController) });
+    this.#within = false;
     this.#hls = hls;
     const { video } = this.begin(() => hls.destroy());
     this.#listen(hls, video, Hls.Events);
     hls.loadSource(this.url.href);
     hls.attachMedia(video);
+  }
+
+  /** hls.js's choice of a quality, taken between segments only. */
+  #patient(Choice) {
+    const stays = () => (this.#within ? (this.#hls?.loadLevel ?? -1) : -1);
+    return class extends Choice {
+      get nextAutoLevel() {
+        const level = stays();
+        return level >= 0 ? level : super.nextAutoLevel;
+      }
+      set nextAutoLevel(level) {
+        super.nextAutoLevel = level;
+      }
+    };
   }
 
   #listen(hls, video, events) {
@@ -127,7 +154,12 @@ export class SegmentSession extends Viewing {
       this.steer();
     });
     on(events.LEVEL_SWITCHED, () => this.changed());
-    on(events.FRAG_LOADED, ({ payload }) => {
+    on(events.FRAG_LOADED, ({ frag, part, payload }) => {
+      const details = frag.type === "main" ? hls.levels[frag.level]?.details : null;
+      if (details) {
+        this.#within = !completes(part, details);
+        if (!this.#within) this.#go();
+      }
       this.#received.push([performance.now(), payload.byteLength]);
       if (this.#received.length > MAX_RECEIVED) this.#received.shift();
     });

@@ -1,4 +1,4 @@
-// One viewing of one stream: connects, reconnects, moves, and passes frames on to the screen's sink exactly once.
+// One viewing of one stream: connects, reconnects, moves, changes quality, and passes frames on to the screen's sink exactly once.
 
 import { widen } from "./boxes.js";
 import { Connection } from "./connection.js";
@@ -80,6 +80,8 @@ export class Session {
     this.qualities = menu(members);
     const own = members.findIndex(({ name }) => name === nameOf(this.#url));
     this.quality = this.shownQuality = own;
+    if (own < 0) this.#set("waiting", "several"); // whoever may choose another protocol does so now
+    if (this.#stopped) return;
     const id = pick(members, wanted);
     this.choose(id >= 0 ? id : Math.max(own, 0));
     this.#onstate();
@@ -127,14 +129,12 @@ export class Session {
 
   #set(state, detail = "") {
     if (this.state === state && this.detail === detail) return;
-    this.state = state;
-    this.detail = detail;
+    [this.state, this.detail] = [state, detail];
     this.#onstate();
   }
 
   #connect() {
-    if (this.#stopped) return;
-    this.#line = new Line(new Connection(this.#url, (connection, type, message) => this.#take(connection, type, message)));
+    if (!this.#stopped) this.#line = new Line(new Connection(this.#url, (connection, type, message) => this.#take(connection, type, message)));
   }
 
   #take(connection, type, message) {
