@@ -1,7 +1,7 @@
 // A change of quality: the menu of a group, what `?quality=` means, and the key frame at which one goes over.
 
 import { Gate } from "/play/gate.js";
-import { menu, nameOf, pick, urlOf } from "/play/siblings.js";
+import { menu, nameOf, pick, urlOf, withGroups } from "/play/siblings.js";
 import { equal, test } from "./check.js";
 
 const fragment = (dts, key = false, kind = "video") => ({ samples: [{ kind, dts, pts: dts, duration: 0.04, key }], bytes: new Uint8Array(1) });
@@ -18,6 +18,14 @@ test("members are called by height, and by bit rate too where heights are equal"
     [[0, "1080p"], [1, "480p, 2.0 Mbit/s"], [2, "480p, 1.0 Mbit/s"], [3, "64 kbit/s"]],
   );
   equal(menu(members.slice(0, 1)), []);
+});
+
+test("the list of streams has an entry for a group of several, unless a stream is named so", () => {
+  const named = (list) => withGroups(list).map(({ name, members: count }) => (count ? `${name} × ${count}` : name));
+  const of = (group, ...names) => names.map((name) => ({ app: "live", name, group }));
+  equal(named([{ app: "live", name: "cam" }, ...of("show", "show_1", "show_2")]), ["cam", "show × 2", "show_1", "show_2"]);
+  equal(named(of("show", "show_1")), ["show_1"]);
+  equal(named([...of(undefined, "show"), ...of("show", "show_1", "show_2")]), ["show", "show_1", "show_2"]);
 });
 
 test("a quality is wanted by height or by name", () => {

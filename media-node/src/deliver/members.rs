@@ -34,6 +34,8 @@ const MAX_ASKED: usize = 256;
 const ANSWER: Duration = Duration::from_secs(3);
 /// A member waits at most this long for its first segment, all together.
 const BEGIN: Duration = Duration::from_secs(6);
+/// Once one member is there, the others are waited for at most this long: one that does not go on holds nobody up.
+const STRAGGLE: Duration = Duration::from_secs(2);
 /// Longest list of members that is read.
 const MAX_LIST: usize = 64 << 10;
 
@@ -58,9 +60,12 @@ pub struct Roster {
     folders: Folders,
     upstream: Upstream,
     asked: Mutex<HashMap<StreamName, Asked>>,
-    known: Mutex<HashMap<StreamName, (Instant, Arc<[StreamName]>)>>,
+    known: Mutex<HashMap<StreamName, Known>>,
 }
 
+/// When they were looked up, and the names.
+type Known = (Instant, Arc<[StreamName]>);
+/// When it was asked first, and what was said.
 type Asked = (Instant, Arc<OnceCell<Option<Arc<List>>>>);
 
 /// The list of a group's members.
@@ -245,8 +250,12 @@ pub async fn members(delivery: &Delivery, group: &StreamName) -> Vec<Member> {
         });
     }
     let mut members: Vec<Member> = Vec::new();
-    while let Some(opened) = opening.join_next().await {
+    let mut until = deadline + STRAGGLE;
+    while let Ok(Some(opened)) = tokio::time::timeout_at(until, opening.join_next()).await {
         members.extend(opened.ok().flatten());
+        if members.len() == 1 {
+            until = until.min(Instant::now() + STRAGGLE);
+        }
     }
     members.sort_by(|a, b| rank(a).cmp(&rank(b)));
     members.truncate(MAX_MEMBERS);

@@ -113,6 +113,7 @@ impl Publisher {
             state.restart();
         }
         state.epoch = clock.epoch;
+        state.unison = None; // who cuts it elsewhere says what it has in common with others
         state.follow(&clock);
         let (clock, limits) = (Arc::new(clock), self.stream.limits());
         state.clock = Some(Arc::clone(&clock));

@@ -25,6 +25,7 @@ import { Reporter } from "./report.js";
 import { Screen } from "./screen.js";
 import { SegmentSession } from "./segments.js";
 import { Session } from "./session.js";
+import { withGroups } from "./siblings.js";
 import { Source } from "./sink.js";
 import { showFigures, showProtocol, showStreams, wording } from "./words.js";
 
@@ -83,7 +84,7 @@ function facts() {
     native: document.createElement("video").canPlayType("application/vnd.apple.mpegurl") !== "",
     playable: Source && codecs ? Source.isTypeSupported(`video/mp4; codecs="${codecs}"`) : null,
     blocked: false,
-    several: false,
+    several: Boolean(entry?.members),
     ...found,
   };
 }
@@ -303,7 +304,7 @@ async function refreshStreams() {
   try {
     const answer = await fetch(`${location.protocol}//${server}/api/streams`, { signal: AbortSignal.timeout(LIST_EVERY_MS) });
     if (!answer.ok) throw new Error(String(answer.status));
-    ({ streams } = await answer.json());
+    streams = withGroups((await answer.json()).streams);
     showStreams(byId("streams"), byId("none"), byId("names"), streams, target);
   } catch {
     byId("none").textContent = "The list of streams can't be read from this server.";

@@ -36,6 +36,22 @@ export function nameOf(url) {
   return url.pathname.replace(/^.*\//, "").replace(/\.[^.]+$/, "");
 }
 
+/**
+ * The list of live streams with an entry for each group of several, before its first member; a stream of that name wins. Pure.
+ * @param {{app: string, name: string, group?: string}[]} streams
+ */
+export function withGroups(streams) {
+  const taken = new Set(streams.map(({ app, name }) => `${app}/${name}`));
+  return streams.flatMap((stream) => {
+    const { app, group } = stream;
+    const path = `${app}/${group}`;
+    if (!group || taken.has(path)) return [stream];
+    taken.add(path);
+    const count = streams.filter((other) => other.app === app && other.group === group).length;
+    return count > 1 ? [{ app, name: group, members: count }, stream] : [stream];
+  });
+}
+
 /** `{id, label}` of the members, in their order. Pure. @param {Member[]} members */
 export function menu(members) {
   return qualities(members.map(({ height, bitrateBps }) => ({ height, bitrate: bitrateBps }))).filter(({ id }) => id >= 0);

@@ -110,8 +110,9 @@ function newItem(list, path, { app, name }) {
   return item;
 }
 
-function describe({ width, height, video, audio, bitrateBps, viewers }) {
+function describe({ members, width, height, video, audio, bitrateBps, viewers }) {
   const parts = [];
+  if (members) parts.push(`${members}\u00a0qualities`);
   if (width && height) parts.push(`${width}\u00a0×\u00a0${height}`);
   const codecs = [video, audio].filter(Boolean).map(codecName).join(" + ");
   if (codecs) parts.push(codecs);
