@@ -1,5 +1,7 @@
 //! Cuts the origin's timeline into segments: a pure function of the units.
 
+use std::cmp::Ordering;
+
 use super::unison::{Decided, Score};
 use crate::media::unit::{TrackKind, Unit, UnitKind};
 
@@ -97,6 +99,7 @@ impl Cutter {
             score.broke(self.next.discontinuity + 1);
         }
         let begun = self.begun_at.is_some();
+        let long = self.begun_at.map_or(0, |begun| unit.dts - begun);
         self.broken |= begun && score.discontinuity() > self.next.discontinuity;
         let may_cut = may_cut(unit, has_video);
         let key = may_cut && unit.track == TrackKind::Video;
@@ -104,7 +107,12 @@ impl Cutter {
         let cuts = may_cut
             && match decided {
                 _ if !begun => true,
-                Decided::Cut(cut) => cut.segment == self.next.segment || self.in_time(0, wall_ms),
+                Decided::Cut(cut) => match cut.segment.cmp(&self.next.segment) {
+                    Ordering::Equal => true,
+                    // One that broke alone has used up a number: it waits for the others where it can.
+                    Ordering::Less => long >= i64::from(self.targets.longest_ms) / 2 && self.in_time(0, wall_ms),
+                    Ordering::Greater => self.in_time(0, wall_ms),
+                },
                 Decided::GoOn => self.broken && self.in_time(0, wall_ms),
                 Decided::Nothing => self.due(unit.dts, wall_ms),
             };

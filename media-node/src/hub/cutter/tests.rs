@@ -184,6 +184,26 @@ fn a_break_of_one_member_is_one_of_all_with_the_same_count() {
 }
 
 #[test]
+fn a_member_that_broke_alone_comes_back_to_the_numbers_of_the_others() {
+    let unison = Births::default().join(&"show".parse().unwrap(), &"show_1".parse().unwrap(), 0);
+    let mut score = unison.lock();
+    let mut cutters = [(); 2].map(|()| Cutter::new(Targets::default(), 0));
+    let mut cut = |cutters: &mut [Cutter; 2], dts| {
+        let key = unit(TrackKind::Video, UnitKind::Key, dts);
+        [0, 1].map(|member| {
+            let cut = cutters[member].in_unison(&key, true, LATER, &mut score);
+            cut.map(|cut| (cut.segment, cut.discontinuity))
+        })
+    };
+    assert_eq!(cut(&mut cutters, 0), [Some((3, 0)); 2]);
+    cutters[1].discontinuity();
+    // The first one went on here before the second one came with its break.
+    assert_eq!(cut(&mut cutters, 500), [None, Some((4, 1))]);
+    assert_eq!(cut(&mut cutters, 1_000), [Some((4, 1)), None]);
+    assert_eq!(cut(&mut cutters, 2_000), [Some((5, 1)); 2]);
+}
+
+#[test]
 fn a_member_that_comes_later_takes_the_number_that_is_under_way_and_key_frames_elsewhere_go_by_themselves() {
     let unison = Births::default().join(&"show".parse().unwrap(), &"show_1".parse().unwrap(), 0);
     let mut score = unison.lock();
