@@ -116,7 +116,8 @@ async fn segments(node: &Node, stream: &str, rendition: &str) -> Result<Segments
     Ok(found)
 }
 
-/// Waits until both qualities have `least` segments in common at a node, of which `enough` holds, and says them.
+/// Waits until both qualities have `least` segments in common at a node, of which `enough` holds and which are all the same in both;
+/// says those of the best.
 async fn agree(node: &Node, least: usize, enough: impl Fn(&Segments) -> bool) -> Segments {
     wait_until(LONG, "the qualities agree", || async {
         for rendition in ["video", "audio"] {
@@ -130,9 +131,10 @@ async fn agree(node: &Node, least: usize, enough: impl Fn(&Segments) -> bool) ->
             if let Some((number, said)) = differs {
                 return Err(format!("{rendition} {number}: {said:?} but {:?}", other[number]));
             }
-            let common = best.keys().filter(|number| other.contains_key(number)).count();
-            if common < least || !enough(&best) {
-                return Err(format!("{rendition}: {common} in common, {best:?}, {other:?}"));
+            let in_common = best.iter().filter(|(number, _)| other.contains_key(number));
+            let common: Segments = in_common.map(|(number, said)| (*number, said.clone())).collect();
+            if common.len() < least || !enough(&common) {
+                return Err(format!("{rendition}: {} in common, {best:?}, {other:?}", common.len()));
             }
         }
         segments(node, "show_360", "video").await
