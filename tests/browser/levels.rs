@@ -86,8 +86,8 @@ impl Scene {
             .await
     }
 
-    /// Goes up and down, and sees no stall, no jump, and the playhead never at rest for long.
-    async fn changes_without_a_stall(&self, changes: &[(&str, u32)]) -> Result<()> {
+    /// Goes up and down, and sees the playhead never at rest for long. Says how often the page itself saw it at rest.
+    async fn changes_without_a_stall(&self, changes: &[(&str, u32)]) -> Result<u32> {
         let before = self.browser.player().await?;
         self.browser.watch_for_freezes().await?;
         for (label, height) in changes {
@@ -103,9 +103,8 @@ impl Scene {
             after.seeks - before.seeks
         );
         ensure!(freeze < STILL, "the picture stood still for {freeze:?}");
-        ensure!(after.stalls == before.stalls, "{} stalls", after.stalls - before.stalls);
         ensure!(after.reconnects == before.reconnects, "it was made anew");
-        Ok(())
+        Ok((after.stalls - before.stalls) as u32)
     }
 }
 
@@ -155,7 +154,8 @@ async fn the_menu_changes_the_quality_over_websocket_at_a_key_frame_without_a_ga
         .await?;
     let ranges = "return headwater.video.buffered.length";
     let changes = [("180p", 180), ("360p", 360), ("180p", 180)];
-    scene.changes_without_a_stall(&changes).await?;
+    let stalls = scene.changes_without_a_stall(&changes).await?;
+    ensure!(stalls == 0, "{stalls} stalls");
     ensure!(
         scene.browser.eval(ranges).await? == 1,
         "there is a gap in what is buffered"
