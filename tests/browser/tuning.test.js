@@ -1,6 +1,6 @@
 // How hls.js is set up, the quality menu, and the way back in time.
 
-import { configuration, isLive, margin, persistently, qualities, shouldRetry, timeline } from "/play/tuning.js";
+import { completes, configuration, isLive, margin, persistently, qualities, shouldRetry, timeline } from "/play/tuning.js";
 import { equal, ok, test } from "./check.js";
 
 test("what an edge's death breaks is tried again at once, and for longer than another edge takes", () => {
@@ -29,6 +29,14 @@ test("broken connections, servers in trouble and nodes that are behind are asked
   equal(shouldRetry({ maxNumRetry: 3 }, 0, false, undefined), true, "no answer at all");
   equal(again(200, { timeout: true }), true);
   equal(again(0, { count: 3 }), false, "not for ever");
+});
+
+test("a quality is changed where a segment is whole, and at once where there are no parts", () => {
+  const parts = [[7, 0], [7, 1], [8, 0]].map(([sn, index]) => ({ index, fragment: { sn } }));
+  const details = { partList: parts, endSN: 7 };
+  equal(parts.map((part) => completes(part, details)), [false, true, false]);
+  equal(completes(null, details), true);
+  equal(completes(parts[0], { partList: null, endSN: 7 }), true);
 });
 
 test("the margin is PART-HOLD-BACK within bounds; none without parts", () => {

@@ -390,5 +390,6 @@ fn clock(epoch: u64, units: u64) -> Clock {
         program_ms: 0,
         window_ms: 30_000,
         audio_next: None,
+        group: None,
     }
 }

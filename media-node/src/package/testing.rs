@@ -80,6 +80,7 @@ pub(super) fn clock(media_time_ms: i64) -> Clock {
         program_ms: 1_700_000_000_000,
         window_ms: 30_000,
         audio_next: None,
+        group: None,
     }
 }
 

@@ -73,6 +73,18 @@ export function margin({ partHoldBack }) {
 }
 
 /**
+ * True if this part is the last one of a whole segment: what follows begins with a key frame. There alone is a quality changed:
+ * within a segment it would be fetched again from its beginning, and a browser shows nothing of a group of pictures that is
+ * written over under the playhead until the next one begins.
+ * @param {{index: number, fragment: {sn: number}}|null} part null where there are no parts
+ */
+export function completes(part, { partList, endSN }) {
+  if (!part || !partList) return true;
+  const { sn } = part.fragment;
+  return sn <= endSN && !partList.some(({ fragment, index }) => fragment.sn === sn && index > part.index);
+}
+
+/**
  * The quality menu of hls.js's levels: `{id, label}`, best first, "Auto" at its head; empty if there is nothing to choose.
  * @param {{height?: number, bitrate: number}[]} levels
  */
