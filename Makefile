@@ -34,7 +34,7 @@ check: ## formatting, lints, licences, and that generated and described things a
 
 test: setup ## install what is missing, then run every test
 	$(CARGO) build --locked --workspace --bins
-	$(CARGO) test --locked --workspace --lib --bins
+	$(CARGO) test --locked --workspace --lib --bins -- --test-threads=4
 	$(CARGO) test --locked --workspace --test repo --test node -- --test-threads=4 --skip cost:: --skip a_player_whose
 	$(CARGO) test --locked --workspace --test size -- --test-threads=1 --nocapture
 	$(CARGO) test --locked --workspace --test node -- --test-threads=1 --nocapture cost:: a_player_whose

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use headwater_contract::Role;
 
-use crate::hub::{Dvr, Limits, Targets};
+use crate::hub::{Dvr, GroupPattern, Limits, Targets};
 use crate::names::AppName;
 use crate::settings::{DvrSettings, Settings};
 use crate::telemetry::LogFormat;
@@ -63,6 +63,10 @@ pub struct OriginArgs {
     /// HLS: most bytes in --dvr-dir, of all streams together; beyond, less can be played back of the longest ones
     #[arg(long, env = "HEADWATER_DVR_DISK", default_value = "10GiB", value_parser = bytes, value_name = "BYTES")]
     pub dvr_disk: u64,
+    /// Streams whose names are built so are the qualities of one: {group}_{variant} makes show_1080 and show_480 those of show; may
+    /// be repeated; the control plane may say otherwise
+    #[arg(long, env = "HEADWATER_GROUP", value_delimiter = ',', value_name = "PATTERN")]
+    pub group: Vec<GroupPattern>,
     /// Flags of every role.
     #[command(flatten)]
     pub node: NodeArgs,
@@ -187,10 +191,12 @@ impl From<Args> for Settings {
             memory: args.node().dvr_memory,
             ..DvrSettings::default()
         };
+        let mut groups = Vec::new();
         let (role, upstreams, upstream_http, targets, rules, node) = match args.role {
             RoleArgs::Origin(origin) => {
                 let (rules, targets) = (origin.require_publishing_rules, origin.targets());
                 (dvr.time, dvr.folder, dvr.disk) = (origin.dvr, origin.dvr_dir, origin.dvr_disk);
+                groups = origin.group;
                 (Role::Origin, Vec::new(), Vec::new(), targets, rules, origin.node)
             }
             RoleArgs::Edge(edge) => {
@@ -226,6 +232,7 @@ impl From<Args> for Settings {
                 ..Limits::default()
             },
             dvr,
+            groups,
             feeds: Default::default(),
             end_with_stdin: node.end_with_stdin,
         }

@@ -11,6 +11,7 @@
 pub mod assets;
 pub mod hls;
 pub mod http;
+pub mod members;
 pub mod movers;
 pub mod outbox;
 pub mod page;
@@ -37,6 +38,7 @@ use crate::package::feed::Cursor;
 use crate::package::hls::channel::Channels;
 use crate::package::{Format, Packager};
 
+use members::Roster;
 use movers::Movers;
 
 /// What delivery works with.
@@ -55,6 +57,8 @@ pub struct Parts {
     pub packager: Packager,
     /// HLS windows.
     pub channels: Channels,
+    /// What nodes upstream know of groups.
+    pub roster: Roster,
     /// Requests that may wait for what is to come, at once; one more is answered 503.
     pub waiting: Arc<Semaphore>,
     /// Counts.

@@ -17,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::deliver::members::Roster;
 use crate::deliver::movers::Movers;
 use crate::deliver::{self, Delivery};
 use crate::http_server::{Bounds, HttpServer};
@@ -123,8 +124,8 @@ impl Node {
         };
         node.tasks.spawn(sweep(node.hub.clone(), node.ops.clone()));
         let archive = node.archive()?;
-        let delivery = node.delivery(archive);
         let puller = node.puller()?;
+        let delivery = node.delivery(archive, &puller);
         let rules = PublishRules::new(node.settings.require_publishing_rules);
         node.start_keeping(&delivery, &rules);
         node.start_ingest(rtmp, queue, &puller, &rules, &delivery);
@@ -149,6 +150,7 @@ impl Node {
             }
         };
         self.hub.dvr().set(dvr.time);
+        self.hub.groups().set(&self.settings.groups);
         Ok(Archive::new(
             self.hub.dvr().clone(),
             dvr.memory,
@@ -159,23 +161,26 @@ impl Node {
 
     fn start_keeping(&self, delivery: &Delivery, rules: &PublishRules) {
         self.tasks.spawn(delivery.channels.clone().keep(self.hub.clone()));
-        let (dvr, otherwise) = (self.hub.dvr().clone(), self.settings.dvr.time);
+        let (hub, dvr, groups) = (self.hub.clone(), self.settings.dvr.time, self.settings.groups.clone());
         let (mut rules, stop) = (rules.watch(), self.deliver.clone());
         self.tasks.spawn(async move {
             while let Some(Ok(())) = stop.run_until_cancelled(rules.changed()).await {
-                let said = rules.borrow_and_update().dvr;
-                dvr.set(said.unwrap_or(otherwise));
+                let said = Arc::clone(&rules.borrow_and_update());
+                hub.dvr().set(said.dvr.unwrap_or(dvr));
+                hub.groups().set(said.groups.as_ref().unwrap_or(&groups));
             }
         });
     }
 
-    fn delivery(&self, archive: Archive) -> Delivery {
+    fn delivery(&self, archive: Archive, puller: &Puller) -> Delivery {
+        let puller = puller.clone();
         Delivery::new(deliver::Parts {
             node: self.settings.name.clone(),
             app: self.settings.app.clone(),
             hub: self.hub.clone(),
             packager: Packager::new(self.settings.feeds, package::make_mux, self.tasks.clone()),
             channels: Channels::new(self.meters.clone(), archive, self.tasks.clone(), self.deliver.clone()),
+            roster: Roster::new(Arc::new(move |group| puller.folders(group))),
             waiting: Arc::new(Semaphore::new(self.settings.max_connections)),
             meters: self.meters.clone(),
             lifecycle: self.lifecycle.clone(),

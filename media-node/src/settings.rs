@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_contract::Role;
 
-use crate::hub::Limits;
+use crate::hub::{GroupPattern, Limits};
 use crate::names::AppName;
 use crate::package::feed::FeedLimits;
 use crate::tls;
@@ -52,6 +52,8 @@ pub struct Settings {
     pub hub: Limits,
     /// What is kept of the past.
     pub dvr: DvrSettings,
+    /// Which streams are one another's qualities, where the control plane says nothing.
+    pub groups: Vec<GroupPattern>,
     /// Bounds of the feeds.
     pub feeds: FeedLimits,
     /// End when standard input does: a parent that dies however it dies leaves nothing behind.

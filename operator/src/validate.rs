@@ -22,7 +22,7 @@ pub(crate) use parts::DEFAULT_NAMESPACE;
 pub use pool::{pool, pool_change};
 
 use crate::api::edge_pool::{ReplicationMode, UpstreamKind};
-use crate::api::names::{AppName, PushUrl, ResourceKey, RtmpUrl, SecretName, StreamName, StreamPattern};
+use crate::api::names::{AppName, GroupPattern, PushUrl, ResourceKey, RtmpUrl, SecretName, StreamName, StreamPattern};
 use crate::api::service::ExternalTrafficPolicy;
 
 /// A StreamOrigin that holds.
@@ -46,6 +46,8 @@ pub struct ValidOrigin {
     pub pushes: Vec<ValidPush>,
     /// How much of its streams can be played back.
     pub dvr: ValidDvr,
+    /// Which of its streams are one another's qualities.
+    pub groups: Vec<GroupPattern>,
     /// How it is reached.
     pub service: ValidService,
     /// Secret with the certificate of its delivery port, in the same namespace. None: plain HTTP alone.

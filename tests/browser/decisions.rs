@@ -14,7 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-const SUITES: [&str; 7] = ["boxes", "choice", "console", "pace", "report", "splice", "tuning"];
+const SUITES: [&str; 8] = [
+    "boxes", "choice", "console", "gate", "pace", "report", "splice", "tuning",
+];
 
 /// `/play/{file}` and `/console/{file}` from the pages' folders, `/tests/{file}` from this one, an empty document elsewhere.
 async fn serve_files() -> SocketAddr {

@@ -12,6 +12,7 @@ mod figures;
 mod fleet;
 mod front;
 mod hls;
+mod levels;
 mod page;
 mod protocols;
 mod stage;

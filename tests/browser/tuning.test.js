@@ -1,6 +1,6 @@
 // How hls.js is set up, the quality menu, and the way back in time.
 
-import { configuration, isLive, margin, qualities, shouldRetry, timeline } from "/play/tuning.js";
+import { completes, configuration, isLive, margin, persistently, qualities, shouldRetry, timeline } from "/play/tuning.js";
 import { equal, ok, test } from "./check.js";
 
 test("what an edge's death breaks is tried again at once, and for longer than another edge takes", () => {
@@ -13,6 +13,15 @@ test("what an edge's death breaks is tried again at once, and for longer than an
   }
 });
 
+test("a state of a playlist that was asked for by number is asked for again, any state is left to hls.js", () => {
+  const config = { timeout: 1, loadPolicy: { maxLoadTimeMs: 2, errorRetry: null } };
+  equal(persistently({ deliveryDirectives: null }, config), config);
+  const { timeout, loadPolicy } = persistently({ deliveryDirectives: { msn: 7, part: 1 } }, config);
+  equal([timeout, loadPolicy.maxLoadTimeMs], [1, 2]);
+  ok(loadPolicy.errorRetry.maxNumRetry > 3 && loadPolicy.errorRetry.shouldRetry({ maxNumRetry: 3 }, 0, false, undefined));
+  equal(config.loadPolicy.errorRetry, null, "what was given stays as it was");
+});
+
 test("broken connections, servers in trouble and nodes that are behind are asked again; what is gone or wrong is not", () => {
   const again = (code, { count = 0, timeout = false } = {}) => shouldRetry({ maxNumRetry: 3 }, count, timeout, { code });
   equal([0, 404, 408, 429, 500, 503].map((code) => again(code)), Array(6).fill(true));
@@ -20,6 +29,14 @@ test("broken connections, servers in trouble and nodes that are behind are asked
   equal(shouldRetry({ maxNumRetry: 3 }, 0, false, undefined), true, "no answer at all");
   equal(again(200, { timeout: true }), true);
   equal(again(0, { count: 3 }), false, "not for ever");
+});
+
+test("a quality is changed where a segment is whole, and at once where there are no parts", () => {
+  const parts = [[7, 0], [7, 1], [8, 0]].map(([sn, index]) => ({ index, fragment: { sn } }));
+  const details = { partList: parts, endSN: 7 };
+  equal(parts.map((part) => completes(part, details)), [false, true, false]);
+  equal(completes(null, details), true);
+  equal(completes(parts[0], { partList: null, endSN: 7 }), true);
 });
 
 test("the margin is PART-HOLD-BACK within bounds; none without parts", () => {

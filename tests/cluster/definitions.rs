@@ -116,6 +116,11 @@ fn breaches() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("spec.app", "api, play", origin("o", json!({"app": "play"}))),
         (
+            "spec.groups",
+            "a pattern is {group}",
+            origin("o", json!({"groups": ["{group}_{variant}", "{group}{variant}"]})),
+        ),
+        (
             "spec.pushes[]",
             "a push",
             origin("o", json!({"pushes": [{"stream": "cam*", "url": "rtmp://h/live/one"}]})),

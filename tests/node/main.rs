@@ -12,6 +12,7 @@ mod delivery;
 mod dvr;
 mod faults;
 mod figures;
+mod groups;
 mod hls;
 mod http2;
 mod life;

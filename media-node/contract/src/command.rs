@@ -71,6 +71,9 @@ pub struct Publishing {
     /// How much of every stream can be played back, at most 12 hours. None: as the node's `--dvr` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dvr_seconds: Option<u32>,
+    /// Which streams are one another's qualities: up to 8 patterns such as `{group}_{variant}`. None: as the node's `--group` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<String>>,
 }
 
 impl std::fmt::Debug for Publishing {
@@ -81,6 +84,7 @@ impl std::fmt::Debug for Publishing {
             .field("on_conflict", &self.on_conflict)
             .field("pushes", &self.pushes.len())
             .field("dvr_seconds", &self.dvr_seconds)
+            .field("groups", &self.groups)
             .finish()
     }
 }

@@ -17,6 +17,7 @@ pub(super) use reply::takes_gzip;
 use self::reply::{Cache, Kind};
 use super::Delivery;
 use super::http::Body;
+use super::members::{self, Member};
 use super::route::Refusal;
 use crate::hub::demand::Unavailable;
 use crate::meters::{self, Protocol};
@@ -66,7 +67,21 @@ pub async fn answer<B>(
         let message = "this node drains: try again, another one will take you".to_owned();
         return Err(Sorry::Later(meters::Refusal::Draining, message));
     }
-    let channel = channel(delivery, name, newcomer || matches!(ask, Ask::Manifest(_))).await?;
+    if ask == Ask::Members {
+        let list = members::list(delivery, name).await;
+        let text = serde_json::to_string(&list).unwrap_or_default(); // numbers and strings: can't fail
+        return Ok(send(delivery, request, Kind::Json(Rendered::new(text))));
+    }
+    let channel = match (
+        channel(delivery, name, newcomer || matches!(ask, Ask::Manifest(_))).await,
+        ask,
+    ) {
+        (Err(Sorry::Refused(refusal)), Ask::Multivariant { plain }) => {
+            let reply = group(delivery, name, plain).await.ok_or(refusal)?;
+            return Ok(send(delivery, request, reply));
+        }
+        (found, _) => found?,
+    };
     channel.asked();
     let reply = match ask {
         Ask::Multivariant { plain } => multivariant(&channel, name, plain).await?,
@@ -81,7 +96,12 @@ pub async fn answer<B>(
             if let Some(position) = position {
                 reach(delivery, &channel, rendition, position).await?;
             }
-            playlist(&channel, rendition, plain, skip, position.is_some())?
+            let others = if plain {
+                String::new()
+            } else {
+                members::reports(delivery, name)
+            };
+            playlist(&channel, rendition, plain, skip, (position.is_some(), others))?
         }
         Ask::File(File::Segment(rendition, number)) if channel.with(|window| window.lacks(number, rendition)) => {
             Kind::Nothing(playlist::segment_name(rendition, number))
@@ -115,10 +135,30 @@ pub async fn answer<B>(
             let text = serde_json::to_string(&described).unwrap_or_default(); // numbers and strings: can't fail
             Kind::Json(Rendered::new(text))
         }
+        Ask::Members => return Err(Refusal::not_found("no group".to_owned()).into()), // answered above
     };
+    Ok(send(delivery, request, reply))
+}
+
+fn send<B>(delivery: &Delivery, request: &Request<B>, reply: Kind) -> Response<Body> {
     let (response, sent) = reply::respond(reply, request.method(), request.headers());
     delivery.meters.sent(Protocol::Hls, sent);
-    Ok(response)
+    response
+}
+
+/// The multivariant playlist of a group's members; none if there is none that is live.
+async fn group(delivery: &Delivery, name: &StreamName, plain: bool) -> Option<Kind> {
+    let members = members::members(delivery, name).await;
+    let folder = |member: &Member| match plain {
+        true => format!("../{}/", member.name),
+        false => format!("{}/", member.name),
+    };
+    let variant = |member: &Member| Variant {
+        folder: folder(member),
+        ..member.variant.clone()
+    };
+    let variants: Vec<Variant> = members.iter().map(variant).collect();
+    (!variants.is_empty()).then(|| Kind::playlist(multivariant::render(&variants, plain), Cache::Seconds(1)))
 }
 
 /// The channel of a stream: one that is live, or has ended less than a window ago. For a newcomer to one that has ended it is
@@ -181,7 +221,13 @@ async fn manifest(channel: &Channel, name: &StreamName, form: dash::Form) -> Res
     }
 }
 
-fn playlist(channel: &Channel, rendition: Rendition, plain: bool, skip: bool, blocking: bool) -> Result<Kind, Sorry> {
+fn playlist(
+    channel: &Channel,
+    rendition: Rendition,
+    plain: bool,
+    skip: bool,
+    (blocking, others): (bool, String),
+) -> Result<Kind, Sorry> {
     let (has, target) = channel.with(|window| {
         let has = window
             .newest_inits()
@@ -203,7 +249,7 @@ fn playlist(channel: &Channel, rendition: Rendition, plain: bool, skip: bool, bl
         true => Cache::Seconds(target * 6),
         false => Cache::Seconds(1),
     };
-    Ok(Kind::Rendered(channel.playlist(rendition, form), cache))
+    Ok(Kind::Rendered(channel.playlist(rendition, form, others), cache))
 }
 
 /// Waits until the playlist contains what the request names (§6.2.5.2).

@@ -87,6 +87,7 @@ impl Rig {
         let archive = Archive::new(hub.dvr().clone(), 1 << 20, None, meters.clone());
         let delivery = Delivery::new(Parts {
             channels: Channels::new(meters.clone(), archive, tasks.clone(), CancellationToken::new()),
+            roster: crate::deliver::members::Roster::new(Arc::new(|_| Vec::new())),
             waiting: Arc::new(Semaphore::new(100)),
             node: "edge-1".into(),
             app: "live".parse().unwrap(),

@@ -287,6 +287,8 @@ struct Listed<'a> {
     bitrate_bps: u64,
     viewers: u64,
     since: jiff::Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
 }
 
 /// The streams that can be played here, by name.
@@ -325,6 +327,7 @@ fn list<'a>(stream: &'a Snapshot, app: &'a str) -> Listed<'a> {
         bitrate_bps: stream.bitrate_bps,
         viewers: stream.viewers,
         since: stream.since,
+        group: stream.group.as_ref().map(StreamName::as_str),
     }
 }
 

@@ -1,5 +1,8 @@
 //! Cuts the origin's timeline into segments: a pure function of the units.
 
+use std::cmp::Ordering;
+
+use super::unison::{Decided, Score};
 use crate::media::unit::{TrackKind, Unit, UnitKind};
 
 /// Target durations that the origin announces in its clock.
@@ -84,147 +87,103 @@ impl Cutter {
     /// The cut before `unit`, which came at `wall_ms` (Unix milliseconds), if one is due. `has_video` says whether key frames
     /// rule the cutting.
     pub(super) fn before(&mut self, unit: &Unit, has_video: bool, wall_ms: u64) -> Option<Cut> {
-        let (may_cut, patience) = match unit.track {
-            TrackKind::Video => (unit.kind == UnitKind::Key, PATIENCE_MS[0]),
-            TrackKind::Audio => (!has_video && unit.kind == UnitKind::Frame, PATIENCE_MS[1]),
-            TrackKind::Script => return None,
+        let may_cut = may_cut(unit, has_video);
+        (may_cut && self.due(unit.dts, wall_ms) || self.overdue(unit)).then(|| self.cut(unit.dts))
+    }
+
+    /// As [`Cutter::before`], for a member of a group: at the key frames at which the others cut, with their numbers where that is
+    /// possible. A number is taken over only as the first one of all or where it is the next one anyway, and the one whose it was had
+    /// the time for it: what [`Cutter::in_time`] says holds for every member.
+    pub(super) fn in_unison(&mut self, unit: &Unit, has_video: bool, wall_ms: u64, score: &mut Score) -> Option<Cut> {
+        if self.broken {
+            score.broke(self.next.discontinuity + 1);
+        }
+        let begun = self.begun_at.is_some();
+        let long = self.begun_at.map_or(0, |begun| unit.dts - begun);
+        self.broken |= begun && score.discontinuity() > self.next.discontinuity;
+        let may_cut = may_cut(unit, has_video);
+        let key = may_cut && unit.track == TrackKind::Video;
+        let decided = if key { score.decided(unit.dts) } else { Decided::Nothing };
+        let cuts = may_cut
+            && match decided {
+                _ if !begun => true,
+                Decided::Cut(cut) => match cut.segment.cmp(&self.next.segment) {
+                    Ordering::Equal => true,
+                    // One that broke alone has used up a number: it waits for the others where it can.
+                    Ordering::Less => long >= i64::from(self.targets.longest_ms) / 2 && self.in_time(0, wall_ms),
+                    Ordering::Greater => self.in_time(0, wall_ms),
+                },
+                Decided::GoOn => self.broken && self.in_time(0, wall_ms),
+                Decided::Nothing => self.due(unit.dts, wall_ms),
+            };
+        if !cuts && !self.overdue(unit) {
+            if key {
+                score.decide(unit.dts, None);
+            }
+            return None;
+        }
+        if !begun {
+            let number = match decided {
+                Decided::Cut(cut) => Some(cut.segment),
+                _ => score.under_way(unit.dts, self.targets.longest_ms.into()),
+            };
+            self.next.segment = self.next.segment.max(number.unwrap_or(0));
+        }
+        self.next.discontinuity = match self.broken {
+            true => score.discontinuity().saturating_sub(1), // one is added
+            false => score.discontinuity(),
         };
-        let longest = i64::from(self.targets.longest_ms);
-        let due = self.begun_at.is_none_or(|begun| {
-            let long = unit.dts - begun;
+        let cut = self.cut(unit.dts);
+        if key {
+            score.decide(unit.dts, Some(cut));
+        }
+        Some(cut)
+    }
+
+    fn due(&self, dts: i64, wall_ms: u64) -> bool {
+        self.begun_at.is_none_or(|begun| {
+            let long = dts - begun;
             // A break may be a little late, inside a segment whose times go on. Half of the longest segment is not waited
             // beyond: the next key frame might come too late.
             self.broken && self.in_time(0, wall_ms)
-                || long >= i64::from(self.targets.segment_ms) && (self.in_time(SPARE, wall_ms) || long >= longest / 2)
-        });
-        let overdue = self
-            .begun_at
-            .is_some_and(|begun| unit.dts - begun >= longest + patience);
-        if !(may_cut && due || overdue) {
-            return None;
-        }
+                || long >= i64::from(self.targets.segment_ms)
+                    && (self.in_time(SPARE, wall_ms) || long >= i64::from(self.targets.longest_ms) / 2)
+        })
+    }
+
+    fn overdue(&self, unit: &Unit) -> bool {
+        let patience = match unit.track {
+            TrackKind::Video => PATIENCE_MS[0],
+            TrackKind::Audio => PATIENCE_MS[1],
+            TrackKind::Script => return false,
+        };
+        let longest = i64::from(self.targets.longest_ms);
+        self.begun_at
+            .is_some_and(|begun| unit.dts - begun >= longest + patience)
+    }
+
+    fn cut(&mut self, dts: i64) -> Cut {
         let mut cut = self.next;
         if std::mem::take(&mut self.broken) {
             cut.discontinuity += 1;
         }
-        self.begun_at = Some(unit.dts);
+        self.begun_at = Some(dts);
         self.next = Cut {
             segment: cut.segment + 1,
             ..cut
         };
-        Some(cut)
+        cut
+    }
+}
+
+/// True where a segment may begin: at key frames, and at any sound where there is nothing else.
+fn may_cut(unit: &Unit, has_video: bool) -> bool {
+    match unit.track {
+        TrackKind::Video => unit.kind == UnitKind::Key,
+        TrackKind::Audio => !has_video && unit.kind == UnitKind::Frame,
+        TrackKind::Script => false,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-
-    /// A wall clock that holds nothing up.
-    const LATER: u64 = 1 << 40;
-
-    fn unit(track: TrackKind, kind: UnitKind, dts: i64) -> Unit {
-        Unit {
-            track,
-            kind,
-            dts,
-            cts: 0,
-            tag: Bytes::new(),
-            data_offset: 0,
-        }
-    }
-
-    #[test]
-    fn segments_begin_at_key_frames_and_last_at_least_the_target() {
-        let mut cutter = Cutter::new(Targets::default(), 1_000_000);
-        let cuts: Vec<_> = (0..100)
-            .filter_map(|n| {
-                let kind = if n % 10 == 0 { UnitKind::Key } else { UnitKind::Frame };
-                cutter
-                    .before(&unit(TrackKind::Video, kind, n * 40), true, 1_009_000)
-                    .map(|cut| (n, cut.segment))
-            })
-            .collect();
-        assert_eq!(cuts, [(0, 1_003), (30, 1_004), (60, 1_005), (90, 1_006)]);
-    }
-
-    #[test]
-    fn a_break_cuts_at_the_next_key_frame_with_a_new_discontinuity() {
-        let mut cutter = Cutter::new(Targets::default(), 0);
-        let key = |dts| unit(TrackKind::Video, UnitKind::Key, dts);
-        assert_eq!(
-            cutter.before(&key(0), true, LATER),
-            Some(Cut {
-                segment: 3,
-                discontinuity: 0
-            })
-        );
-        cutter.discontinuity();
-        assert_eq!(
-            cutter.before(&unit(TrackKind::Video, UnitKind::Frame, 40), true, LATER),
-            None
-        );
-        assert_eq!(
-            cutter.before(&key(80), true, LATER),
-            Some(Cut {
-                segment: 4,
-                discontinuity: 1
-            })
-        );
-        assert_eq!(
-            cutter.before(&key(1_080), true, LATER),
-            Some(Cut {
-                segment: 5,
-                discontinuity: 1
-            })
-        );
-    }
-
-    /// A playlist's target duration can't change, and no segment may be longer: a stream with few key frames is cut without.
-    #[test]
-    fn a_segment_without_a_key_frame_ends_all_the_same() {
-        let mut cutter = Cutter::new(Targets::default(), 0);
-        let mut at = |track, kind, dts| cutter.before(&unit(track, kind, dts), true, LATER).is_some();
-        assert!(at(TrackKind::Video, UnitKind::Key, 0));
-        assert!(
-            !at(TrackKind::Audio, UnitKind::Frame, 4_390),
-            "the key frame may come yet"
-        );
-        assert!(!at(TrackKind::Video, UnitKind::Frame, 4_240));
-        assert!(at(TrackKind::Video, UnitKind::Frame, 4_280));
-        assert!(
-            at(TrackKind::Audio, UnitKind::Frame, 4_280 + 4_400),
-            "video may have stopped"
-        );
-    }
-
-    /// An origin that was killed right after a publisher's return began with a number that was used already.
-    #[test]
-    fn an_origin_that_is_started_anew_at_any_moment_begins_above_all_numbers() {
-        let begin = 1_000_400;
-        let mut cutter = Cutter::new(Targets::default(), begin);
-        let mut dts = 0;
-        for step in 0..2_000u64 {
-            let wall = begin + step * 40;
-            if step % 60 == 7 {
-                cutter.discontinuity();
-            }
-            let kind = if step % 25 == 0 { UnitKind::Key } else { UnitKind::Frame };
-            if let Some(cut) = cutter.before(&unit(TrackKind::Video, kind, dts), true, wall) {
-                let anew = Cutter::new(Targets::default(), wall).next.segment;
-                assert!(step == 0 || cut.segment < anew, "{} at {wall}, {anew}", cut.segment);
-            }
-            dts += 40;
-        }
-    }
-
-    #[test]
-    fn audio_cuts_only_where_there_is_no_video() {
-        let mut cutter = Cutter::new(Targets::default(), 0);
-        let audio = unit(TrackKind::Audio, UnitKind::Frame, 0);
-        assert_eq!(cutter.before(&audio, true, LATER), None);
-        assert!(cutter.before(&audio, false, LATER).is_some());
-    }
-}
+mod tests;

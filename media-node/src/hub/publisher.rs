@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::broadcast::What;
 use super::registry::Hub;
-use super::state::{Clocking, Session};
+use super::state::{Clocking, Session, now_ms};
 use super::stream::Stream;
 use crate::media::clock::Clock;
 use crate::media::track::Learned;
@@ -79,6 +79,23 @@ impl Publisher {
         }
     }
 
+    /// True if it began together with others of its group: its timeline is to be theirs.
+    pub fn in_unison(&self) -> bool {
+        self.stream.lock().unison.is_some()
+    }
+
+    /// What one of the others has just added to the encoder's time.
+    pub fn common_offset(&self) -> Option<i64> {
+        self.stream.lock().unison.as_ref()?.lock().offset(now_ms())
+    }
+
+    /// What this one adds to it from now on.
+    pub fn found_offset(&self, offset: i64) {
+        if let Some(unison) = &self.stream.lock().unison {
+            unison.lock().found_offset(offset, now_ms());
+        }
+    }
+
     /// True if a clock message, which a source sends to a newcomer, says that units are missing here of the segment that is
     /// under way.
     pub fn has_lost(&self, clock: &Clock) -> bool {
@@ -96,6 +113,7 @@ impl Publisher {
             state.restart();
         }
         state.epoch = clock.epoch;
+        state.unison = None; // who cuts it elsewhere says what it has in common with others
         state.follow(&clock);
         let (clock, limits) = (Arc::new(clock), self.stream.limits());
         state.clock = Some(Arc::clone(&clock));
@@ -117,7 +135,8 @@ impl Publisher {
         }
         let was_playable = state.playable();
         let before = Arc::clone(&state.tracks);
-        state.append(unit, learned, self.stream.limits());
+        let stream = &self.stream;
+        state.append(unit, learned, stream.limits(), || stream.groups().of(stream.name()));
         let playable = state.playable();
         let changed = playable != was_playable || (playable && before.version != state.tracks.version);
         drop(state);

@@ -11,9 +11,12 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::cutter::Targets;
 use super::demand::{self, Demand, Unavailable};
 use super::dvr::Dvr;
+use super::groups::Groups;
 use super::missing::Missing;
 use super::publisher::Publisher;
+use super::state::now_ms;
 use super::stream::Stream;
+use super::unison::Births;
 use crate::names::StreamName;
 
 /// Bounds of the hub.
@@ -79,10 +82,13 @@ pub struct Hub(Arc<Shared>);
 struct Shared {
     limits: Limits,
     dvr: Dvr,
+    groups: Groups,
     ids: AtomicU64,
     streams: Mutex<HashMap<StreamName, Stream>>,
     /// Locked after `streams`, where both are.
     missing: Mutex<Missing>,
+    /// Likewise.
+    births: Mutex<Births>,
     events: broadcast::Sender<HubEvent>,
     demands: Option<mpsc::Sender<Demand>>,
 }
@@ -102,9 +108,11 @@ impl Hub {
         Self(Arc::new(Shared {
             limits,
             dvr: Dvr::default(),
+            groups: Groups::default(),
             ids: AtomicU64::new(1),
             streams: Mutex::default(),
             missing: Mutex::default(),
+            births: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             demands,
         }))
@@ -113,6 +121,11 @@ impl Hub {
     /// How much of every stream can be played back at least.
     pub fn dvr(&self) -> &Dvr {
         &self.0.dvr
+    }
+
+    /// Which streams are one another's qualities.
+    pub fn groups(&self) -> &Groups {
+        &self.0.groups
     }
 
     /// Every stream, in no order.
@@ -185,7 +198,17 @@ impl Hub {
             return Err(full);
         }
         let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
-        let stream = Stream::new(id, name.clone(), options.source, self.0.limits, self.0.dvr.clone());
+        let now_ms = now_ms();
+        let unison = {
+            let mut births = self.lock_births();
+            if streams.contains_key(name) {
+                births.ended(name, now_ms); // it has, and is still to be removed
+            }
+            let group = self.0.groups.of(name);
+            group.map(|group| births.join(&group, name, now_ms))
+        };
+        let settings = (self.0.dvr.clone(), self.0.groups.clone());
+        let stream = Stream::new(id, name.clone(), options.source, self.0.limits, settings, unison);
         let Some(publisher) = seat(stream.clone()) else {
             return Err(full);
         };
@@ -217,6 +240,7 @@ impl Hub {
         let mut streams = self.lock();
         if streams.get(stream.name()).is_some_and(|held| held.id() == stream.id()) {
             streams.remove(stream.name());
+            self.lock_births().ended(stream.name(), now_ms());
             if reason == StreamEnd::PublisherLost {
                 self.lock_missing().lost(stream.name(), Instant::now());
             }
@@ -227,6 +251,10 @@ impl Hub {
 
     fn lock_missing(&self) -> MutexGuard<'_, Missing> {
         self.0.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_births(&self) -> MutexGuard<'_, Births> {
+        self.0.births.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<StreamName, Stream>> {

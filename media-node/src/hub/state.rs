@@ -10,11 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::broadcast::{Ring, Start, What};
 use super::cutter::{Cut, Cutter};
 use super::registry::Limits;
+use super::unison::Unison;
 use crate::media::clock::{Clock, Run};
 use crate::media::meter::BitrateMeter;
 use crate::media::pace::AudioPace;
 use crate::media::track::{Learned, Tracks};
 use crate::media::unit::{TrackKind, Unit, UnitKind};
+use crate::names::StreamName;
 
 /// Silence of a track that the metadata leaves out, after which it is gone: milliseconds of media.
 const GONE_MS: i64 = 500;
@@ -30,6 +32,8 @@ pub(super) struct State {
     pub(super) source: StreamSource,
     pub(super) since: Timestamp,
     pub(super) clocking: Clocking,
+    /// What it shares with members of its group that began when it did.
+    pub(super) unison: Option<Unison>,
     pub(super) clock: Option<Arc<Clock>>,
     pub(super) units: u64,
     pub(super) lost_units: u64,
@@ -72,7 +76,7 @@ pub(super) enum Session {
 }
 
 impl State {
-    pub(super) fn new(source: StreamSource, epoch: u64) -> Self {
+    pub(super) fn new(source: StreamSource, epoch: u64, unison: Option<Unison>) -> Self {
         Self {
             ring: Ring::default(),
             restarts: 0,
@@ -81,6 +85,7 @@ impl State {
             source,
             since: Timestamp::now(),
             clocking: Clocking::Undecided,
+            unison,
             clock: None,
             units: 0,
             lost_units: 0,
@@ -102,6 +107,10 @@ impl State {
 
     pub(super) fn playable(&self) -> bool {
         self.ring.newest_start().is_some()
+    }
+
+    pub(super) fn group(&self) -> Option<StreamName> {
+        self.clock.as_ref()?.group.clone()
     }
 
     pub(super) fn owned_by(&self, session: u64) -> bool {
@@ -144,7 +153,14 @@ impl State {
         self.newest_dts = self.newest_dts.max(clock.media_time_ms); // the unit that follows
     }
 
-    pub(super) fn append(&mut self, unit: Unit, learned: Option<Learned>, limits: Limits) {
+    /// Appends a unit; `group` says what the stream is a quality of.
+    pub(super) fn append(
+        &mut self,
+        unit: Unit,
+        learned: Option<Learned>,
+        limits: Limits,
+        group: impl FnOnce() -> Option<StreamName>,
+    ) {
         let (bytes, items) = (limits.ring_bytes, limits.ring_items);
         if let Some(track) = place_of(unit.track) {
             self.newest_of[track] = self.newest_of[track].max(Some(unit.dts));
@@ -163,7 +179,7 @@ impl State {
             self.first_dts.get_or_insert(unit.dts);
             self.newest_dts = self.newest_dts.max(unit.dts);
             self.shed(&unit);
-            self.cut(&unit, limits);
+            self.cut(&unit, limits, group);
             if unit.track == TrackKind::Audio {
                 self.audio.place(unit.dts, &unit.data());
             }
@@ -207,7 +223,7 @@ impl State {
         self.tracks = Arc::new(next);
     }
 
-    fn cut(&mut self, unit: &Unit, limits: Limits) {
+    fn cut(&mut self, unit: &Unit, limits: Limits, group: impl FnOnce() -> Option<StreamName>) {
         if let Clocking::Undecided = self.clocking {
             self.clocking = Clocking::Own(Cutter::new(limits.targets, self.epoch));
         }
@@ -215,8 +231,19 @@ impl State {
             return;
         };
         let wall_ms = now_ms();
-        let Some(Cut { segment, discontinuity }) = cutter.before(unit, self.tracks.video.is_some(), wall_ms) else {
+        let has_video = self.tracks.video.is_some();
+        let mut score = self.unison.as_ref().map(Unison::lock);
+        let cut = match score.as_deref_mut() {
+            Some(score) => cutter.in_unison(unit, has_video, wall_ms, score),
+            None => cutter.before(unit, has_video, wall_ms),
+        };
+        let Some(Cut { segment, discontinuity }) = cut else {
             return;
+        };
+        let alone = || program_date(self.clock.as_deref(), unit.dts, wall_ms);
+        let program_ms = match score {
+            Some(mut score) => score.date(unit.dts, |at, date| near_date(date, unit.dts - at, wall_ms), alone),
+            None => alone(),
         };
         let targets = cutter.targets();
         let audio_next = self.audio.next();
@@ -224,7 +251,6 @@ impl State {
             self.audio.anchor(next); // as every other node does on this message
         }
         let before = self.clock.as_deref();
-        let program_ms = program_date(before, unit.dts, wall_ms);
         let goes_on =
             before.filter(|before| before.discontinuity == discontinuity && before.init_version == self.tracks.version);
         let clock = Arc::new(Clock {
@@ -243,6 +269,7 @@ impl State {
             window_ms: limits.targets.window_ms,
             audio_next,
             run: Run::of(goes_on.map(|before| before.run), unit.dts, program_ms),
+            group: group(),
         });
         self.clock = Some(Arc::clone(&clock));
         self.ring
@@ -316,12 +343,18 @@ const DATE_STEP_MS: i64 = 5;
 
 /// The date of a segment that begins at `dts`: where the one before puts it by the media, and a little nearer to the wall clock where that is off.
 fn program_date(before: Option<&Clock>, dts: i64, wall_ms: u64) -> u64 {
-    let Some(before) = before else { return wall_ms };
-    let expected = (before.program_ms as i64).saturating_add(dts - before.media_time_ms);
+    before
+        .and_then(|before| near_date(before.program_ms, dts - before.media_time_ms, wall_ms))
+        .unwrap_or(wall_ms)
+}
+
+/// The date `ms` of media after `date`, a little nearer to the wall clock where that is off; none where it is too far off.
+fn near_date(date: u64, ms: i64, wall_ms: u64) -> Option<u64> {
+    let expected = (date as i64).saturating_add(ms);
     match (wall_ms as i64).saturating_sub(expected) {
-        off if off.abs() > DATE_OFF_MS => wall_ms,
-        off if off.abs() <= DATE_NEAR_MS => expected.max(0) as u64,
-        off => (expected + off.clamp(-DATE_STEP_MS, DATE_STEP_MS)).max(0) as u64,
+        off if off.abs() > DATE_OFF_MS => None,
+        off if off.abs() <= DATE_NEAR_MS => Some(expected.max(0) as u64),
+        off => Some((expected + off.clamp(-DATE_STEP_MS, DATE_STEP_MS)).max(0) as u64),
     }
 }
 

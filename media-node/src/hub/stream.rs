@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::broadcast::{Ring, Subscriber};
 use super::dvr::Dvr;
+use super::groups::Groups;
 use super::registry::{Limits, Occupancy};
 use super::state::{Clocking, Session, State, now_ms};
+use super::unison::Unison;
 use crate::media::track::Tracks;
 use crate::names::StreamName;
 
@@ -27,6 +29,7 @@ struct Shared {
     name: StreamName,
     limits: Limits,
     dvr: Dvr,
+    groups: Groups,
     viewers: AtomicU64,
     relays: AtomicU64,
     /// Viewers without a connection of their own (HLS), as estimated.
@@ -52,6 +55,8 @@ pub struct Snapshot {
     pub attended: bool,
     /// Configurations.
     pub tracks: Arc<Tracks>,
+    /// What it is a quality of, by the origin's clock.
+    pub group: Option<StreamName>,
     /// When it came up here.
     pub since: Timestamp,
     /// Measured bit rate, bits per second.
@@ -73,18 +78,29 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    pub(super) fn new(id: u64, name: StreamName, source: StreamSource, limits: Limits, dvr: Dvr) -> Self {
+    /// `settings` are those of the hub, which may change; `unison` is for a member of a group.
+    pub(super) fn new(
+        id: u64,
+        name: StreamName,
+        source: StreamSource,
+        limits: Limits,
+        settings: (Dvr, Groups),
+        unison: Option<Unison>,
+    ) -> Self {
+        let (dvr, groups) = settings;
+        let epoch = unison.as_ref().map_or_else(now_ms, Unison::epoch);
         Self(Arc::new(Shared {
             id,
             name,
             limits,
             dvr,
+            groups,
             viewers: AtomicU64::new(0),
             relays: AtomicU64::new(0),
             unconnected: AtomicU64::new(0),
             upstream: Mutex::default(),
             wake: Notify::new(),
-            state: Mutex::new(State::new(source, now_ms())),
+            state: Mutex::new(State::new(source, epoch, unison)),
         }))
     }
 
@@ -112,6 +128,7 @@ impl Stream {
             playable: state.playable(),
             attended: matches!(state.session, Session::Live { .. }),
             tracks: Arc::clone(&state.tracks),
+            group: state.group(),
             since: state.since,
             bitrate_bps: state.meter.bits_per_second(),
             viewers: self.viewers(),
@@ -119,6 +136,11 @@ impl Stream {
             lag_ms,
             lost_units: state.lost_units,
         }
+    }
+
+    /// What it is a quality of, by the origin's clock.
+    pub fn group(&self) -> Option<StreamName> {
+        self.lock().group()
     }
 
     /// Viewers and relays.
@@ -276,6 +298,11 @@ impl Stream {
         let mut limits = self.0.limits;
         limits.targets.window_ms = limits.targets.window_ms.max(self.0.dvr.ms());
         limits
+    }
+
+    /// The setting by which it may be a quality of a group.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.0.groups
     }
 
     pub(super) fn wake(&self) {

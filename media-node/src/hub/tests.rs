@@ -391,5 +391,6 @@ fn clock(epoch: u64, units: u64) -> Clock {
         window_ms: 30_000,
         audio_next: None,
         run: Default::default(),
+        group: None,
     }
 }

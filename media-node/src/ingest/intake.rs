@@ -20,6 +20,8 @@ pub(super) struct Intake {
     meters: Meters,
     parser: Parser,
     timeline: Timeline,
+    /// Its timeline is to be that of others too.
+    grouped: bool,
     upstream: Option<Upstream>,
 }
 
@@ -41,9 +43,11 @@ impl Intake {
     pub(super) fn new(publisher: Publisher, meters: Meters) -> Self {
         let timeline = match publisher.resume_point() {
             Some(point) => Timeline::resume(point.last_dts, point.last_media),
+            None if publisher.in_unison() => Timeline::with_room(),
             None => Timeline::new(),
         };
         Self {
+            grouped: publisher.in_unison(),
             publisher,
             meters,
             parser: Parser::default(),
@@ -114,10 +118,21 @@ impl Intake {
             unit.dts = unwrap_near(timestamp, upstream.near);
             return !upstream.is_repeat(unit);
         }
+        let before = self.timeline.offset();
+        if self.grouped {
+            self.timeline.hint(self.publisher.common_offset());
+        }
         let placed = self.timeline.place(unit.track, unit.kind, timestamp, now);
         unit.dts = placed.dts;
         if placed.step == Step::Discontinuity {
             self.publisher.discontinuity();
+        }
+        if let Some(offset) = self
+            .timeline
+            .offset()
+            .filter(|_| self.grouped && before != self.timeline.offset())
+        {
+            self.publisher.found_offset(offset);
         }
         true
     }

@@ -8,7 +8,7 @@ use headwater_contract::{OnConflict, PublishKey, Publishing, Push};
 use tokio::sync::watch;
 
 use super::admit::MAX_KEY;
-use crate::hub::Dvr;
+use crate::hub::{Dvr, GroupPattern, MAX_GROUPS, PatternError};
 use crate::names::{NameError, StreamName};
 use crate::rtmp::url::{RtmpUrl, UrlError};
 
@@ -23,6 +23,8 @@ pub struct Rules {
     pub pushes: Vec<Push>,
     /// How much of every stream can be played back; none where nobody has said so.
     pub dvr: Option<Duration>,
+    /// Which streams are one another's qualities; none where nobody has said so.
+    pub groups: Option<Vec<GroupPattern>>,
 }
 
 /// Who may publish.
@@ -63,6 +65,20 @@ pub enum RulesError {
         /// How long.
         given: u32,
     },
+    /// No pattern.
+    #[error("groups[{index}]: {error}")]
+    Group {
+        /// Which, from 0 on.
+        index: usize,
+        /// What is wrong.
+        error: PatternError,
+    },
+    /// Too many.
+    #[error("{given} groups, {MAX_GROUPS} are allowed")]
+    TooManyGroups {
+        /// How many.
+        given: usize,
+    },
     /// Too many.
     #[error("{given} pushes, {MAX_PUSHES} are allowed")]
     TooManyPushes {
@@ -93,6 +109,7 @@ impl PublishRules {
     /// Puts `publishing` in force. Running publishers whose key no longer fits are closed.
     pub fn set(&self, publishing: Publishing) -> Result<(), RulesError> {
         check(&publishing)?;
+        let groups = publishing.groups.as_deref().map(groups).transpose()?;
         let rules = Rules {
             access: publishing.keys.map_or(Access::Anyone, Access::Keys),
             on_conflict: publishing.on_conflict,
@@ -100,6 +117,7 @@ impl PublishRules {
             dvr: publishing
                 .dvr_seconds
                 .map(|seconds| Duration::from_secs(seconds.into())),
+            groups,
         };
         self.0.send_replace(Arc::new(rules));
         Ok(())
@@ -114,6 +132,15 @@ impl PublishRules {
     pub fn watch(&self) -> watch::Receiver<Arc<Rules>> {
         self.0.subscribe()
     }
+}
+
+fn groups(patterns: &[String]) -> Result<Vec<GroupPattern>, RulesError> {
+    if patterns.len() > MAX_GROUPS {
+        let given = patterns.len();
+        return Err(RulesError::TooManyGroups { given });
+    }
+    let parse = |(index, text): (usize, &String)| text.parse().map_err(|error| RulesError::Group { index, error });
+    patterns.iter().enumerate().map(parse).collect()
 }
 
 fn check(publishing: &Publishing) -> Result<(), RulesError> {
@@ -181,6 +208,16 @@ mod tests {
             ..Publishing::default()
         };
         assert!(rules.set(long).unwrap_err().to_string().contains("at most 43200"));
+        for (groups, words) in [
+            (vec!["{group}".to_owned()], "groups[0]: \"{group}\" is no pattern"),
+            (vec!["{group}_{variant}".to_owned(); 9], "9 groups, 8 are allowed"),
+        ] {
+            let wrong = Publishing {
+                groups: Some(groups),
+                ..Publishing::default()
+            };
+            assert!(rules.set(wrong).unwrap_err().to_string().contains(words));
+        }
         let error = rules.set(push).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("s3cret"));
         assert!(matches!(&rules.current().access, Access::Keys(keys) if keys.contains_key("cam1")));

@@ -188,6 +188,13 @@ impl Puller {
         self.0.lock().set.clone()
     }
 
+    /// The folders, `http://host:port/app/name/`, in which a stream of that name would be packaged by the nodes that this one pulls
+    /// from on demand.
+    pub fn folders(&self, name: &StreamName) -> Vec<Arc<str>> {
+        let sources = self.0.lock().on_demand.bases(name, &self.0.own);
+        sources.iter().filter_map(sources::PullSource::folder).collect()
+    }
+
     /// Answers viewers' demands, until the hub is gone or the node stops.
     pub async fn run_demands(&self, mut demands: mpsc::Receiver<Demand>) {
         loop {

@@ -1,7 +1,9 @@
 //! The origin's clock: what it says before the first unit of each segment, so that every number on every node derives
 //! from one place.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::names::StreamName;
 
 /// A clock message. As JSON it is sent to WebSocket players (`type: clock`) and, in an AMF0 data message named
 /// [`Clock::MESSAGE`], to relays.
@@ -43,6 +45,15 @@ pub struct Clock {
     /// Of which run the segment is.
     #[serde(default)]
     pub run: Run,
+    /// The group that the stream is a quality of: members of one are listed together. None for a stream that is by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "name_or_none")]
+    pub group: Option<StreamName>,
+}
+
+/// What is no name is left out, rather than the whole message.
+fn name_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<StreamName>, D::Error> {
+    let text: Option<String> = Option::deserialize(from)?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 /// Where a run of segments begins: one after the other without a discontinuity, and with dates that go with the media. What needs
@@ -113,6 +124,7 @@ mod tests {
             window_ms: 0,
             audio_next: None,
             run: Run::default(),
+            group: None,
         };
         assert_eq!(clock.lag_ms(5_400, 1_000_450), 50);
         assert_eq!(clock.lag_ms(5_400, 1_000_000), 0, "a unit from the future has no age");

@@ -13,6 +13,10 @@ const MAX_AHEAD: i64 = 3_000;
 const MAX_BACK: i64 = 1_000;
 /// Distance of frames that is taken for granted until one is seen: milliseconds.
 const FIRST_GAP: i64 = 33;
+/// Where a fresh timeline with room begins, milliseconds.
+const ROOM: i64 = 1_000;
+/// Members of a group that are further apart than this, in milliseconds, are not of the same encoder.
+const MAX_APART: u64 = 3_000;
 
 /// A place on the stream's timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub struct Timeline {
     begin: i64,
     resumed: Option<Instant>,
     last_media: Option<Instant>,
+    /// What others of the group add to the same encoder's time, where a new offset is needed.
+    hint: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +79,7 @@ impl Default for Timeline {
             begin: 0,
             resumed: None,
             last_media: None,
+            hint: None,
         }
     }
 }
@@ -81,6 +88,25 @@ impl Timeline {
     /// A fresh one: the publisher's first media is at 0.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A fresh one of a member of a group: the first media is at a second, so that others that begin a little earlier by the
+    /// encoder's clock have room.
+    pub fn with_room() -> Self {
+        Self {
+            begin: ROOM,
+            ..Self::default()
+        }
+    }
+
+    /// What is to be added to the publisher's time where a new offset is needed, if it fits.
+    pub fn hint(&mut self, offset: Option<i64>) {
+        self.hint = offset;
+    }
+
+    /// What is added to the publisher's time; none before the first media.
+    pub fn offset(&self) -> Option<i64> {
+        self.offset
     }
 
     /// Goes on after `last_dts`, the newest decoding time of the publisher before, whose last media came in at
@@ -136,6 +162,8 @@ impl Timeline {
             None => (self.begin, Step::Continuous),
         };
         self.source = timestamp.into();
+        let after = self.resumed.map_or(-1, |_| self.begin);
+        let dts = self.hinted(dts, after);
         self.offset = Some(dts - self.source);
         self.advance(track, dts, now);
         Placed { dts, step }
@@ -153,6 +181,7 @@ impl Timeline {
             (self.source + before, Step::Continuous)
         } else {
             let dts = self.newest + self.track(track).gap;
+            let dts = self.hinted(dts, self.newest);
             self.offset_before = Some(offset);
             self.offset = Some(dts - self.source);
             (dts, Step::Discontinuity)
@@ -160,6 +189,14 @@ impl Timeline {
         let dts = dts.max(self.track(track).last.unwrap_or(0));
         self.advance(track, dts, now);
         Placed { dts, step }
+    }
+
+    /// Where the hint puts the newest timestamp, if that is near `dts` and after `after`; else `dts`.
+    fn hinted(&self, dts: i64, after: i64) -> i64 {
+        let hinted = self.hint.map(|offset| self.source.saturating_add(offset));
+        hinted
+            .filter(|hinted| *hinted > after && hinted.abs_diff(dts) <= MAX_APART)
+            .unwrap_or(dts)
     }
 
     fn advance(&mut self, track: TrackKind, dts: i64, now: Instant) {

@@ -81,6 +81,7 @@ pub(super) fn clock(media_time_ms: i64) -> Clock {
         window_ms: 30_000,
         audio_next: None,
         run: Default::default(),
+        group: None,
     }
 }
 

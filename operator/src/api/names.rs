@@ -9,6 +9,8 @@ use std::fmt;
 pub const STREAM_NAME_PATTERN: &str = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$";
 /// Regular expression of [`StreamPattern`].
 pub const STREAM_PATTERN_PATTERN: &str = "^[A-Za-z0-9_*-][A-Za-z0-9._*-]{0,127}$";
+/// Regular expression of [`GroupPattern`].
+pub const GROUP_PATTERN_PATTERN: &str = "^[{]group[}][A-Za-z0-9._-]{1,16}[{]variant[}]$";
 /// Regular expression of [`ResourceName`]: a DNS label of RFC 1035 §2.3.1, as Services want it.
 pub const RESOURCE_NAME_PATTERN: &str = "^[a-z]([a-z0-9-]*[a-z0-9])?$";
 /// Regular expression of [`SecretName`]: a DNS subdomain of RFC 1123 §2.1.
@@ -46,6 +48,11 @@ pub enum NameError {
     /// Not a pattern of stream names.
     #[error("is not a stream pattern; allowed are 1 to 128 of A-Z a-z 0-9 . _ - and *, the first of them not a dot")]
     Pattern,
+    /// Not a pattern of the names of a group's streams.
+    #[error(
+        "is not a pattern of a group; allowed is {{group}}, then 1 to 16 of A-Z a-z 0-9 . _ -, then {{variant}}, such as {{group}}_{{variant}}"
+    )]
+    Group,
     /// Not a name for a resource of ours.
     #[error(
         "is not a resource name; allowed are 1 to 40 of a-z 0-9 -, the first of them a letter, the last a letter or digit"
@@ -110,6 +117,10 @@ name!(
 name!(
     /// Pattern of stream names, in which `*` stands for any run of characters ([`headwater_contract::pattern_matches`]).
     StreamPattern, NameError::Pattern, |text| is_stream_pattern(text)
+);
+name!(
+    /// How the names of streams are built that are the qualities of one: `{group}_{variant}`.
+    GroupPattern, NameError::Group, |text| is_group_pattern(text)
 );
 name!(
     /// Name of a StreamOrigin or EdgePool.
@@ -275,6 +286,13 @@ fn is_stream_name(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn is_group_pattern(text: &str) -> bool {
+    let between = text
+        .strip_prefix("{group}")
+        .and_then(|rest| rest.strip_suffix("{variant}"));
+    between.is_some_and(|text| (1..=16).contains(&text.len()) && is_stream_name(&format!("_{text}")))
 }
 
 fn is_stream_pattern(text: &str) -> bool {

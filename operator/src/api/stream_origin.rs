@@ -86,6 +86,15 @@ pub struct StreamOriginSpec {
     /// How much of its streams can be played back and sought in.
     #[serde(default)]
     pub dvr: DvrSpec,
+    /// Streams whose names are built so are the qualities of one: {group}_{variant} makes show_1080 and show_480 those of show,
+    /// which viewers find at /live/show.m3u8 and, with a menu, at /play/live/show. Changing it restarts nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 16, max = 40)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set", "x-kubernetes-validations" = [{
+        "rule": format!("self.all(pattern, pattern.matches('{}'))", names::GROUP_PATTERN_PATTERN),
+        "message": "a pattern is {group}, then 1 to 16 of A-Z a-z 0-9 . _ -, then {variant}, such as {group}_{variant}",
+    }]))]
+    pub groups: Vec<String>,
     /// How it is reached from outside.
     #[serde(default)]
     pub service: ServiceSpec,
@@ -106,6 +115,7 @@ impl Default for StreamOriginSpec {
             pulls: Vec::new(),
             pushes: Vec::new(),
             dvr: DvrSpec::default(),
+            groups: Vec::new(),
             service: ServiceSpec::default(),
             tls: None,
             template: TemplateSpec::default(),

@@ -141,5 +141,8 @@ fn publishing(origin: &OriginWish) -> Publishing {
         pushes: pushes.collect(),
         // Nodes that know no DVR are not told of none.
         dvr_seconds: Some(origin.spec.dvr.seconds).filter(|seconds| *seconds > 0),
+        // Likewise: an empty list would be refused by those that know no groups.
+        groups: Some(origin.spec.groups.iter().map(ToString::to_string).collect())
+            .filter(|groups: &Vec<_>| !groups.is_empty()),
     }
 }

@@ -141,7 +141,7 @@ impl Platform for Fakes {
 
 fn wishes(pool: &str) -> Arc<Wishes> {
     let text = format!(
-        "apiVersion: headwater.dev/v1alpha1\nkind: StreamOrigin\nmetadata: {{name: main}}\nspec:\n  publish: {{keysSecret: keys}}\n  dvr: {{minutes: 10}}\n  \
+        "apiVersion: headwater.dev/v1alpha1\nkind: StreamOrigin\nmetadata: {{name: main}}\nspec:\n  publish: {{keysSecret: keys}}\n  dvr: {{minutes: 10}}\n  groups: ['{{group}}_{{variant}}']\n  \
          pulls: [{{stream: fetched, url: 'rtmp://127.0.0.1:3/live/x'}}]\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: keys}}\n\
          stringData: {{cam1: s3cret}}\n---\napiVersion: headwater.dev/v1alpha1\nkind: EdgePool\nmetadata: {{name: web}}\nspec:\n  \
          upstream: {{kind: StreamOrigin, name: main}}\n{pool}\n"
@@ -332,6 +332,10 @@ async fn an_origin_gets_its_keys_and_the_streams_that_it_fetches() {
         "s3cret"
     );
     assert_eq!(last(&told, "PUT /v1/publishing").unwrap().body["dvrSeconds"], 600);
+    assert_eq!(
+        last(&told, "PUT /v1/publishing").unwrap().body["groups"],
+        serde_json::json!(["{group}_{variant}"])
+    );
     assert_eq!(
         last(&told, "PUT /v1/pulls").unwrap().body["pulls"][0]["stream"],
         "fetched"

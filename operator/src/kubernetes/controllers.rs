@@ -30,7 +30,7 @@ use super::decide::{Owner, Surroundings, names};
 use super::events::Teller;
 use super::marks::{Mark, Marks};
 use super::observe::Stores;
-use super::report::pace::{Due, FIGURES};
+use super::report::pace::{Due, FIGURES, TOGETHER};
 use crate::api::{EdgePool, StreamOrigin};
 use crate::control::Snapshot;
 use crate::fleet::{ResourceId, ResourceKind};
@@ -193,11 +193,15 @@ impl Context {
     /// Whether a status that differs so much from the one that stands is to be written now; else when to look again.
     fn due(&self, resource: &ResourceId, due: Due) -> Result<(), Option<Duration>> {
         let since = self.remember(resource, |memory| memory.reported.map(|reported| reported.elapsed()));
-        match (due, since) {
-            (Due::No, _) => Err(None),
-            (Due::Now, _) | (Due::WithFigures, None) => Ok(()),
-            (Due::WithFigures, Some(since)) if since >= FIGURES => Ok(()),
-            (Due::WithFigures, Some(since)) => Err(Some(FIGURES - since)),
+        let wait = match due {
+            Due::No => return Err(None),
+            Due::Now => return Ok(()),
+            Due::WithOthers => TOGETHER,
+            Due::WithFigures => FIGURES,
+        };
+        match since.and_then(|since| wait.checked_sub(since)) {
+            None | Some(Duration::ZERO) => Ok(()),
+            Some(left) => Err(Some(left)),
         }
     }
 
@@ -434,7 +438,10 @@ mod tests {
         assert_eq!(context.due(&pool, Due::WithFigures), Err(Some(FIGURES)));
         assert_eq!(context.due(&pool, Due::Now), Ok(()));
         assert_eq!(context.due(&pool, Due::No), Err(None));
-        tokio::time::advance(FIGURES - Duration::from_secs(1)).await;
+        assert_eq!(context.due(&pool, Due::WithOthers), Err(Some(TOGETHER)));
+        tokio::time::advance(TOGETHER).await;
+        assert_eq!(context.due(&pool, Due::WithOthers), Ok(()));
+        tokio::time::advance(FIGURES - TOGETHER - Duration::from_secs(1)).await;
         assert_eq!(context.due(&pool, Due::WithFigures), Err(Some(Duration::from_secs(1))));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(context.due(&pool, Due::WithFigures), Ok(()));

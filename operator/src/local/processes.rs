@@ -7,6 +7,7 @@
 //! A child holds the reading end of a pipe as standard input. The kernel closes the other end however this program ends,
 //! and the child ends with it.
 
+mod claim;
 mod restart;
 
 use std::io;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api::tls;
+use claim::Claim;
 use restart::Restarts;
 
 /// Longest line of a child's log that is passed on; the rest of it is cut.
@@ -161,7 +163,7 @@ impl States {
 
 async fn supervise(spec: Spec, states: &States, mut stop: watch::Receiver<Option<Duration>>) {
     let mut restarts = Restarts::default();
-    let mut ports: Option<Ports> = None;
+    let mut ports: Option<Claim> = None;
     loop {
         let started = Instant::now();
         let reason = match run(&spec, &mut ports, states, &mut stop).await {
@@ -200,13 +202,13 @@ enum Ended {
 
 async fn run(
     spec: &Spec,
-    ports: &mut Option<Ports>,
+    claim: &mut Option<Claim>,
     states: &States,
     stop: &mut watch::Receiver<Option<Duration>>,
 ) -> io::Result<Ended> {
-    let ports = match *ports {
-        Some(ports) => ports,
-        None => *ports.insert(pick_ports(spec)?),
+    let ports = match claim {
+        Some(claim) => claim.ports,
+        None => claim.insert(Claim::new(spec.rtmp)?).ports,
     };
     let mut child = command(spec, ports).spawn()?;
     // Held, never written to: its end tells the child that this program is gone.
@@ -292,20 +294,6 @@ fn command(spec: &Spec, ports: Ports) -> Command {
         .process_group(0)
         .kill_on_drop(true);
     command
-}
-
-fn pick_ports(spec: &Spec) -> io::Result<Ports> {
-    // Held together until all are picked, so that they differ.
-    let picks = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0"));
-    let [rtmp, http, ops] = picks;
-    Ok(Ports {
-        rtmp: match spec.rtmp {
-            Some(address) => address,
-            None => rtmp?.local_addr()?,
-        },
-        http: http?.local_addr()?,
-        ops: ops?.local_addr()?,
-    })
 }
 
 fn describe(status: std::process::ExitStatus) -> String {

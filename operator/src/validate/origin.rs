@@ -5,7 +5,7 @@ use headwater_contract as contract;
 use super::error::{Findings, Quote};
 use super::{FieldError, ValidDvr, ValidOrigin, ValidPull, ValidPush, parts, schema};
 use crate::api::StreamOrigin;
-use crate::api::names::{AppName, PushUrl, RtmpUrl, SecretName, StreamName, StreamPattern};
+use crate::api::names::{AppName, GroupPattern, PushUrl, RtmpUrl, SecretName, StreamName, StreamPattern};
 use crate::api::stream_origin::{DvrSpec, OnConflict, PullSpec, PushSpec};
 
 /// Proves a StreamOrigin.
@@ -34,6 +34,7 @@ pub fn origin(raw: &StreamOrigin) -> Result<ValidOrigin, Vec<FieldError>> {
         .enumerate()
         .filter_map(|(at, raw)| push(raw, &format!("spec.pushes[{at}]"), &mut found))
         .collect();
+    let groups = groups(&spec.groups, &mut found);
     let service = parts::service(&spec.service, &mut found);
     let tls_secret = parts::tls(spec.tls.as_ref(), &mut found);
     let template = parts::template(&spec.template, &mut found);
@@ -50,6 +51,7 @@ pub fn origin(raw: &StreamOrigin) -> Result<ValidOrigin, Vec<FieldError>> {
         pulls,
         pushes,
         dvr: dvr(&spec.dvr),
+        groups,
         service,
         tls_secret,
         template,
@@ -65,6 +67,20 @@ fn dvr(raw: &DvrSpec) -> ValidDvr {
         memory_mebibytes: raw.memory_mebibytes.map(whole),
         disk_gibibytes: raw.disk_gibibytes.map(whole),
     }
+}
+
+fn groups(raw: &[String], found: &mut Findings) -> Vec<GroupPattern> {
+    let mut valid = Vec::new();
+    for (at, text) in raw.iter().enumerate() {
+        let path = format!("spec.groups[{at}]");
+        match found.name(&path, text, GroupPattern::parse(text), Quote::Shown) {
+            Some(pattern) if valid.contains(&pattern) => {
+                found.refuse(path, format!("{text} stands in the list twice; once is enough"));
+            }
+            pattern => valid.extend(pattern),
+        }
+    }
+    valid
 }
 
 fn pull(raw: &PullSpec, path: &str, found: &mut Findings) -> Option<ValidPull> {

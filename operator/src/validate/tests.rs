@@ -63,6 +63,37 @@ fn the_past_is_kept_as_long_as_is_said_within_its_bounds() {
 }
 
 #[test]
+fn groups_are_patterns_with_a_group_and_a_variant() {
+    let said = json!({"groups": ["{group}_{variant}", "{group}.q-{variant}"]});
+    let groups = origin_of(said).unwrap().groups;
+    assert_eq!(groups.len(), 2);
+    assert_eq!(groups[0].as_str(), "{group}_{variant}");
+    for (wrong, field, words) in [
+        (
+            json!(["{group}_{variant}x"]),
+            "spec.groups[0]",
+            "such as {group}_{variant}",
+        ),
+        (json!(["show_{variant}xxxxxx"]), "spec.groups[0]", "not a pattern"),
+        (json!(["{group}/x{variant}"]), "spec.groups[0]", "not a pattern"),
+        (
+            json!(["{group}_{variant}", "{group}_{variant}"]),
+            "spec.groups[1]",
+            "twice",
+        ),
+        (json!(vec!["{group}_{variant}"; 9]), "spec.groups", "8"),
+    ] {
+        let errors = origin_of(json!({ "groups": wrong })).unwrap_err();
+        assert!(
+            errors
+                .iter()
+                .any(|error| error.contains(field) && error.contains(words)),
+            "{errors:?}"
+        );
+    }
+}
+
+#[test]
 fn a_minimal_pool_has_the_documented_defaults() {
     let pool = pool_of(json!({})).unwrap();
     assert_eq!(pool.upstream.key, ResourceKey::new("tv", "main"));

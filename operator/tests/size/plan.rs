@@ -8,7 +8,7 @@ use headwater::replication::{Origin, Plan, Pool, Resources};
 use headwater_contract::{Event, Role, StreamDown, StreamEnd};
 use serde::{Deserialize, Serialize};
 
-use crate::process::{memory_mib, say, thread_cpu_millis};
+use crate::process::{memory_mib, say};
 use crate::scene::{Scene, hello, stream};
 
 /// What plans of a fleet take.
@@ -16,12 +16,8 @@ use crate::scene::{Scene, hello, stream};
 pub(crate) struct Figures {
     /// A plan from nothing, milliseconds.
     pub(crate) full_ms: f64,
-    /// The same in the processor's time: what it would take on a machine with nothing else to do.
-    pub(crate) full_cpu_ms: f64,
     /// The slowest of twenty plans with one stream more or fewer, milliseconds.
     pub(crate) one_ms: f64,
-    /// The slowest of them in the processor's time.
-    pub(crate) one_cpu_ms: f64,
     /// The slowest of twenty plans with nothing changed, milliseconds.
     pub(crate) none_ms: f64,
     /// Memory of map and plan for each edge, KiB.
@@ -75,11 +71,11 @@ fn millis(took: Duration) -> f64 {
     took.as_secs_f64() * 1_000.0
 }
 
-/// Does something: how long it took, and the processor's part of that, in milliseconds.
-fn timed<T>(work: impl FnOnce() -> T) -> (T, f64, f64) {
-    let (begun, before) = (Instant::now(), thread_cpu_millis());
+/// Does something: how long it took, in milliseconds.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let begun = Instant::now();
     let result = work();
-    (result, millis(begun.elapsed()), thread_cpu_millis() - before)
+    (result, millis(begun.elapsed()))
 }
 
 /// Measures and says it.
@@ -87,11 +83,11 @@ pub(crate) fn run(scene: &Scene) {
     let now = Instant::now();
     let (before, _) = memory_mib(std::process::id());
     let (mut map, resources) = (map(scene, now), resources(scene));
-    let (mut plan, full_ms, full_cpu_ms) = timed(|| Plan::default().renew(&map, &resources, now, |_| true));
+    let (mut plan, full_ms) = timed(|| Plan::default().renew(&map, &resources, now, |_| true));
     assert_eq!(plan.nodes.len(), scene.all_edges());
     assert!(plan.nodes.values().all(|set| set.pulls.len() == scene.streams));
     let (after, _) = memory_mib(std::process::id());
-    let (mut one_ms, mut one_cpu_ms, mut none_ms) = (0.0_f64, 0.0_f64, 0.0_f64);
+    let (mut one_ms, mut none_ms) = (0.0_f64, 0.0_f64);
     for round in 0..20 {
         let at = round % scene.origins;
         let origin = scene.origin(at).node(format!("main-{at:02}-0"));
@@ -104,20 +100,18 @@ pub(crate) fn run(scene: &Scene) {
             }),
         };
         map.apply(&origin, changed, now);
-        let (renewed, took, cpu) = timed(|| plan.renew(&map, &resources, now, |_| true));
+        let (renewed, took) = timed(|| plan.renew(&map, &resources, now, |_| true));
         plan = renewed;
-        (one_ms, one_cpu_ms) = (one_ms.max(took), one_cpu_ms.max(cpu));
+        one_ms = one_ms.max(took);
         assert_eq!(plan.renewed.len(), scene.pools / scene.origins);
-        let (renewed, took, _) = timed(|| plan.renew(&map, &resources, now, |_| true));
+        let (renewed, took) = timed(|| plan.renew(&map, &resources, now, |_| true));
         plan = renewed;
         none_ms = none_ms.max(took);
         assert!(plan.renewed.is_empty());
     }
     say(&Figures {
         full_ms,
-        full_cpu_ms,
         one_ms,
-        one_cpu_ms,
         none_ms,
         edge_kib: (after - before) * 1024.0 / scene.all_edges() as f64,
     });

@@ -104,11 +104,3 @@ pub(crate) fn cpu_seconds(process: u32) -> f64 {
     let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
     ticks / 100.0
 }
-
-/// Processor time that this thread has taken, in milliseconds.
-pub(crate) fn thread_cpu_millis() -> f64 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    // sched-stats(5) of the kernel: nanoseconds on a processor come first.
-    let nanos: f64 = stat.split(' ').next().unwrap().parse().unwrap();
-    nanos / 1e6
-}

@@ -70,14 +70,8 @@ fn plans(mut line: impl FnMut(&str, &dyn Fn(&Row) -> String)) {
         format!("{}, {}", row.scene.origins, row.scene.pools)
     });
     line("full plan, ms", &|row| format!("{:.1}", row.plan.full_ms));
-    line("the same, processor time alone", &|row| {
-        format!("{:.1}", row.plan.full_cpu_ms)
-    });
     line("plan for one changed stream, ms, slowest of 20", &|row| {
         format!("{:.2}", row.plan.one_ms)
-    });
-    line("the same, processor time alone", &|row| {
-        format!("{:.2}", row.plan.one_cpu_ms)
     });
     line("plan for no change, ms, slowest of 20", &|row| {
         format!("{:.2}", row.plan.none_ms)
@@ -85,14 +79,8 @@ fn plans(mut line: impl FnMut(&str, &dyn Fn(&Row) -> String)) {
     line("full plan with a tier between, ms", &|row| {
         format!("{:.1}", row.cascade.full_ms)
     });
-    line("the same, processor time alone", &|row| {
-        format!("{:.1}", row.cascade.full_cpu_ms)
-    });
     line("plan for one changed stream with a tier between, ms", &|row| {
         format!("{:.2}", row.cascade.one_ms)
-    });
-    line("the same, processor time alone", &|row| {
-        format!("{:.2}", row.cascade.one_cpu_ms)
     });
     line("map and plan for each edge, KiB", &|row| {
         format!("{:.0}", row.plan.edge_kib)

@@ -129,7 +129,7 @@ async fn a_thousand_viewers_are_served_from_one_packaging() {
     let report = load.stop().await.unwrap();
     let resident = edge.process.resident_kib().unwrap();
     println!(
-        "figure: 1000 LL-HLS viewers of one edge without a cache: {:.0} % of a core (debug build), {resident} KiB resident, \
+        "figure: 1000 LL-HLS viewers of one edge without a cache: {:.0} % of a core, {resident} KiB resident, \
          {viewers:.0} viewers counted\n{report}",
         used * 100.0
     );

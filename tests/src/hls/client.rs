@@ -59,6 +59,8 @@ pub struct Options {
     pub gzip: bool,
     /// Parts behind the live edge at which it begins; in [`Mode::Plain`] target durations.
     pub behind: u32,
+    /// Play every variant at once, not the first one alone.
+    pub every: bool,
     /// Fetch every complete segment and its parts from every server, to compare them.
     pub audit: bool,
     /// Bytes of every URL; share it between clients to compare what they got.
@@ -84,6 +86,7 @@ impl Options {
             skip: true,
             gzip: true,
             behind: 3,
+            every: false,
             audit: false,
             ledger: Ledger::default(),
             limits: Limits::servers(skew),
@@ -200,9 +203,21 @@ impl Client {
 async fn run(fetcher: Arc<Fetcher>, shared: Shared, options: Arc<Options>) -> Result<()> {
     let target = options.multivariant();
     let playlist = multivariant(&fetcher, &shared, &target).await?;
-    let variant = playlist.variants.first().context("no variant")?;
-    let audio = playlist.audio(variant).find_map(|rendition| rendition.uri.clone());
-    let uris = std::iter::once(variant.uri.clone()).chain(audio.filter(|uri| *uri != variant.uri));
+    let first = playlist.variants.first().context("no variant")?;
+    let played = if options.every {
+        playlist.variants.as_slice()
+    } else {
+        std::slice::from_ref(first)
+    };
+    let mut uris: Vec<String> = Vec::new();
+    for variant in played {
+        let audio = playlist.audio(variant).find_map(|rendition| rendition.uri.clone());
+        for uri in std::iter::once(variant.uri.clone()).chain(audio) {
+            if !uris.contains(&uri) {
+                uris.push(uri);
+            }
+        }
+    }
     let mut players = tokio::task::JoinSet::new();
     let (audits, due) = tokio::sync::mpsc::channel(16);
     for uri in uris {

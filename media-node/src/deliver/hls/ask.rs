@@ -1,5 +1,6 @@
 //! What a URL of HLS asks for: a pure function of its file name and query (RFC 8216bis §6.2.5).
 
+use crate::deliver::members;
 use crate::deliver::route::{Refusal, shorten};
 use crate::package::dash::Form;
 use crate::package::hls::channel::File;
@@ -29,6 +30,8 @@ pub enum Ask {
     },
     /// Media, or headers.
     File(File),
+    /// The list of a group's members.
+    Members,
     /// The window's description, for a node downstream.
     Window {
         /// Segments from this number on.
@@ -81,6 +84,9 @@ impl Ask {
         }
         if file == "plain.mpd" {
             return Ok(Self::Manifest(Form::Plain));
+        }
+        if file == members::FILE {
+            return Ok(Self::Members);
         }
         if file == "window.json" {
             let (from, wait) = (number(query, "from")?, number(query, "wait")?);

@@ -1,4 +1,4 @@
-// The controls that only HLS has: the quality menu, and the way back in time.
+// The quality menu of a group, and the way back in time that only HLS has.
 
 import { isLive, timeline } from "./tuning.js";
 

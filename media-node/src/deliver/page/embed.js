@@ -3,7 +3,7 @@
 
 (() => {
   const script = document.currentScript;
-  const { stream = "", protocol, muted, autoplay, width, height, title } = script.dataset;
+  const { stream = "", protocol, quality, muted, autoplay, width, height, title } = script.dataset;
   const server = new URL(script.src).origin;
   const name = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/;
   const path = stream.includes("/") ? stream.split("/") : ["live", stream];
@@ -18,6 +18,7 @@
   set("embed", "1");
   if (location.origin !== "null") set("origin", location.origin); // a page out of a file has none, and gets no events
   if (protocol) set("protocol", protocol);
+  if (quality) set("quality", quality);
   if (on(muted)) set("muted", "1");
   if (autoplay === "false") set("autoplay", "0");
 

@@ -25,6 +25,7 @@ import { Reporter } from "./report.js";
 import { Screen } from "./screen.js";
 import { SegmentSession } from "./segments.js";
 import { Session } from "./session.js";
+import { withGroups } from "./siblings.js";
 import { Source } from "./sink.js";
 import { showFigures, showProtocol, showStreams, wording } from "./words.js";
 
@@ -83,7 +84,7 @@ function facts() {
     native: document.createElement("video").canPlayType("application/vnd.apple.mpegurl") !== "",
     playable: Source && codecs ? Source.isTypeSupported(`video/mp4; codecs="${codecs}"`) : null,
     blocked: false,
-    several: false,
+    several: Boolean(entry?.members),
     ...found,
   };
 }
@@ -91,9 +92,10 @@ function facts() {
 function begin(protocol) {
   const at = (scheme, form) => new URL(`${scheme}//${target.server}/${target.app}/${target.stream}.${form}`);
   const { protocol: scheme } = location;
-  if (protocol === "ws") return new Session(at(scheme === "https:" ? "wss:" : "ws:", "mp4"), screen, changed);
+  const wanted = new URL(location.href).searchParams.get("quality");
+  if (protocol === "ws") return new Session(at(scheme === "https:" ? "wss:" : "ws:", "mp4"), screen, changed, wanted);
   const Viewing = protocol === "hls" ? SegmentSession : NativeSession;
-  return new Viewing(at(scheme, "m3u8"), screen, changed);
+  return new Viewing(at(scheme, "m3u8"), screen, changed, wanted);
 }
 
 /** The session has something to tell; it may be that another protocol is to be taken. */
@@ -272,8 +274,10 @@ function readForm() {
 function pathOf({ server, app, stream }) {
   const kept = new URLSearchParams();
   if (server !== location.host) kept.set("server", server);
-  const protocol = new URL(location.href).searchParams.get("protocol");
-  if (protocol !== null) kept.set("protocol", protocol);
+  for (const key of ["protocol", "quality"]) {
+    const value = new URL(location.href).searchParams.get(key);
+    if (value !== null) kept.set(key, value);
+  }
   return `/play/${app}/${stream}${kept.size ? `?${kept}` : ""}`;
 }
 
@@ -300,7 +304,7 @@ async function refreshStreams() {
   try {
     const answer = await fetch(`${location.protocol}//${server}/api/streams`, { signal: AbortSignal.timeout(LIST_EVERY_MS) });
     if (!answer.ok) throw new Error(String(answer.status));
-    ({ streams } = await answer.json());
+    streams = withGroups((await answer.json()).streams);
     showStreams(byId("streams"), byId("none"), byId("names"), streams, target);
   } catch {
     byId("none").textContent = "The list of streams can't be read from this server.";

@@ -1,9 +1,12 @@
 // One viewing of one stream by LL-HLS: hls.js with our setting, made anew when it gives up.
 
-import { configuration, margin, qualities } from "./tuning.js";
+import { completes, configuration, margin, persistent, qualities } from "./tuning.js";
+import { nameOf, pick, siblings, urlOf } from "./siblings.js";
 import { Viewing } from "./viewing.js";
 
 const STUCK_MS = 6000;
+/** Longer than any segment: a change of quality waits for no end of one beyond it. */
+const PATIENCE_MS = 5000;
 const RATE_MS = 2000;
 const MAX_RECEIVED = 400;
 
@@ -12,9 +15,15 @@ export class SegmentSession extends Viewing {
   #received = []; // [when, bytes] of the last two seconds
   #wanted = -1;
   #marginMs = null;
+  #within = false; // the newest fragment is there in part
+  #patience = 0;
 
-  constructor(url, screen, onstate) {
+  #set; // the qualities of its group, by name
+  #named = null; // the member that is wanted
+
+  constructor(url, screen, onstate, wanted = null) {
     super(url, screen, onstate, STUCK_MS);
+    this.#set = siblings(url).then((list) => list && this.#join(list, wanted));
     this.open();
   }
 
@@ -49,11 +58,26 @@ export class SegmentSession extends Viewing {
     return this.#hls?.currentLevel ?? -1;
   }
 
+  /** A member is played out of its group's playlist, and so has a menu. */
+  #join({ group, members }, wanted) {
+    const at = pick(members, wanted);
+    const own = members.find(({ name }) => name === nameOf(this.url));
+    this.#named = members[at]?.name ?? own?.name ?? null;
+    if (own) this.url = urlOf(this.url, group);
+  }
+
   /** Goes on in another quality from the next fragment on, which begins with a key frame; what is buffered is shown first. */
   choose(id) {
     this.#wanted = id;
-    if (this.#hls) this.#hls.loadLevel = id;
+    clearTimeout(this.#patience);
+    if (!this.#within) this.#go();
+    else this.#patience = setTimeout(() => this.#go(), PATIENCE_MS);
     this.changed();
+  }
+
+  #go() {
+    clearTimeout(this.#patience);
+    if (this.#hls && this.#hls.levels.length > 1 && this.#hls.manualLevel !== this.#wanted) this.#hls.loadLevel = this.#wanted;
   }
 
   get livePosition() {
@@ -62,6 +86,7 @@ export class SegmentSession extends Viewing {
 
   stop() {
     super.stop();
+    clearTimeout(this.#patience);
     this.#hls?.stopLoad();
   }
 
@@ -81,13 +106,15 @@ export class SegmentSession extends Viewing {
   async open() {
     let Hls;
     try {
-      ({ default: Hls } = await import("./hls.min.mjs"));
+      [{ default: Hls }] = await Promise.all([import("./hls.min.mjs"), this.#set]);
     } catch (error) {
       console.warn("headwater: hls.js can't be loaded", error);
       return this.refused(0);
     }
     if (this.stopped) return;
-    const hls = new Hls(configuration());
+    const { loader, abrController } = Hls.DefaultConfig;
+    const hls = new Hls({ ...configuration(), pLoader: persistent(loader), abrController: this.#patient(abrController) });
+    this.#within = false;
     this.#hls = hls;
     const { video } = this.begin(() => hls.destroy());
     this.#listen(hls, video, Hls.Events);
@@ -95,11 +122,29 @@ export class SegmentSession extends Viewing {
     hls.attachMedia(video);
   }
 
+  /** hls.js's choice of a quality, taken between segments only. */
+  #patient(Choice) {
+    const stays = () => (this.#within ? (this.#hls?.loadLevel ?? -1) : -1);
+    return class extends Choice {
+      get nextAutoLevel() {
+        const level = stays();
+        return level >= 0 ? level : super.nextAutoLevel;
+      }
+      set nextAutoLevel(level) {
+        super.nextAutoLevel = level;
+      }
+    };
+  }
+
   #listen(hls, video, events) {
     const current = () => this.#hls === hls && !this.stopped;
     const on = (event, act) => hls.on(event, (_, data) => current() && act(data));
     on(events.MANIFEST_PARSED, () => {
       if (this.#wanted >= hls.levels.length) this.#wanted = -1;
+      if (this.#named) {
+        this.#wanted = hls.levels.findIndex(({ uri }) => uri.includes(`/${this.#named}/`));
+        this.#named = null;
+      }
       if (this.#wanted >= 0) hls.loadLevel = this.#wanted;
     });
     on(events.LEVEL_LOADED, ({ details }) => {
@@ -110,7 +155,12 @@ export class SegmentSession extends Viewing {
       this.steer();
     });
     on(events.LEVEL_SWITCHED, () => this.changed());
-    on(events.FRAG_LOADED, ({ payload }) => {
+    on(events.FRAG_LOADED, ({ frag, part, payload }) => {
+      const details = frag.type === "main" ? hls.levels[frag.level]?.details : null;
+      if (details) {
+        this.#within = !completes(part, details);
+        if (!this.#within) this.#go();
+      }
       this.#received.push([performance.now(), payload.byteLength]);
       if (this.#received.length > MAX_RECEIVED) this.#received.shift();
     });

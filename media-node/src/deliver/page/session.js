@@ -1,9 +1,12 @@
-// One viewing of one stream: connects, reconnects, moves, and passes frames on to the screen's sink exactly once.
+// One viewing of one stream: connects, reconnects, moves, changes quality, and passes frames on to the screen's sink exactly once.
 
 import { widen } from "./boxes.js";
-import { isSet } from "./choice.js";
 import { Connection } from "./connection.js";
+import { Gate } from "./gate.js";
+import { Line, equal } from "./line.js";
+import { refusal } from "./refusal.js";
 import { moveDelay, reconnectDelay } from "./retry.js";
+import { menu, nameOf, pick, siblings, urlOf } from "./siblings.js";
 import { Sink, Source } from "./sink.js";
 import { endOf, handover, isNew, place } from "./splice.js";
 
@@ -13,27 +16,8 @@ const BACKWARD_S = 1;
 /** Video frames claim to be this long, so that gaps of up to twice as much are played through; `end` says the truth. */
 const CLAIMED_S = { video: 0.5 };
 const FAILED_RECENTLY_MS = 20000;
-/** Upgrades in a row that failed although the same path answers by HTTP: something on the way lets no WebSocket through. */
+/** Upgrades in a row that failed although the path answers by HTTP: something on the way lets no WebSocket through. */
 const SHUT = 2;
-const ASK_MS = 2000;
-
-/** A connection with what it has said of its stream. */
-class Line {
-  constructor(connection) {
-    this.connection = connection;
-    this.program = null; // the init message in force on this connection
-    this.applied = false; // … and whether the sink has it
-    this.caughtUp = new Set(); // kinds that are past what another connection had brought
-    this.clock = null;
-    // Of a connection that was opened for a move, until it is taken:
-    this.held = [];
-    this.heldBytes = 0;
-    this.first = {};
-    this.last = {};
-    this.key = null; // newest place to start at, as an index of `held`
-    this.openedAt = performance.now();
-  }
-}
 
 export class Session {
   #url;
@@ -52,10 +36,14 @@ export class Session {
   #anchors = [];
   #ends = {}; // newest presentation end of each kind in the sink, seconds
   #shut = 0; // upgrades that failed in a row although the node answers
+  #members = []; // of its group
   #failedAt = -Infinity; // when the browser last refused media: the back-off goes on although frames come
 
-  /** @param {URL} url of the stream, `ws:` or `wss:` @param {import("./screen.js").Screen} screen @param {() => void} onstate */
-  constructor(url, screen, onstate) {
+  /**
+   * @param {URL} url of the stream, `ws:` or `wss:` @param {import("./screen.js").Screen} screen @param {() => void} onstate
+   * @param {string|null} wanted quality, as `?quality=` has it
+   */
+  constructor(url, screen, onstate, wanted = null) {
     this.#url = url;
     this.#screen = screen;
     this.#onstate = onstate;
@@ -63,12 +51,40 @@ export class Session {
     this.detail = "";
     this.moves = 0;
     this.reconnects = 0;
-    this.qualities = []; // a stream of frames has but one
+    this.qualities = []; // of its group, whose members are streams of their own
     this.quality = this.shownQuality = -1;
     this.edgeLatencyMs = null;
     this.seekable = [];
     this.back = false;
     this.#connect();
+    siblings(url).then((list) => list && !this.#stopped && this.#offer(list.members, wanted));
+  }
+
+  /** Goes on in another quality, by make-before-break, from a key frame on that both have. */
+  choose(id) {
+    if (!this.#members[id] || id === this.quality) return;
+    this.#cancelMove();
+    this.quality = id;
+    if (id === this.shownQuality) return this.#onstate();
+    if (this.state === "playing" && this.#program) return this.#startMove(id);
+    this.#url = urlOf(this.#url, this.#members[id].name);
+    this.shownQuality = id;
+    this.#line?.connection.close();
+    clearTimeout(this.#timer);
+    this.#connect();
+  }
+
+  /** It is one of a group, or the group itself, of which the best is played unless another one is wanted. */
+  #offer(members, wanted) {
+    this.#members = members;
+    this.qualities = menu(members);
+    const own = members.findIndex(({ name }) => name === nameOf(this.#url));
+    this.quality = this.shownQuality = own;
+    if (own < 0) this.#set("waiting", "several"); // whoever may choose another protocol does so now
+    if (this.#stopped) return;
+    const id = pick(members, wanted);
+    this.choose(id >= 0 ? id : Math.max(own, 0));
+    this.#onstate();
   }
 
   /** Name of the node that serves this viewer. */
@@ -88,7 +104,7 @@ export class Session {
   }
 
   get moving() {
-    return this.#moving !== null;
+    return this.#moving !== null && !this.#moving.gate;
   }
 
   bitrate(nowMs) {
@@ -113,14 +129,12 @@ export class Session {
 
   #set(state, detail = "") {
     if (this.state === state && this.detail === detail) return;
-    this.state = state;
-    this.detail = detail;
+    [this.state, this.detail] = [state, detail];
     this.#onstate();
   }
 
   #connect() {
-    if (this.#stopped) return;
-    this.#line = new Line(new Connection(this.#url, (connection, type, message) => this.#take(connection, type, message)));
+    if (!this.#stopped) this.#line = new Line(new Connection(this.#url, (connection, type, message) => this.#take(connection, type, message)));
   }
 
   #take(connection, type, message) {
@@ -146,11 +160,11 @@ export class Session {
         if (message.epoch !== undefined) line.connection.epoch = message.epoch;
         break;
       case "fragment":
-        this.#admit(line, message);
+        this.#pass(line, message);
         if (this.#next) this.#considerHandover();
         break;
       case "move":
-        this.#startMove();
+        if (!this.#moving) this.#startMove();
         break;
       case "end":
         this.#cancelMove();
@@ -159,13 +173,21 @@ export class Session {
         this.#retryLater();
         break;
       case "closed":
-        if (this.#next) this.#switch(); // on its way already: take it as it is
+        if (this.#next && !this.#moving?.gate) this.#switch(); // on its way already: take it as it is
         else this.#lost(message.opened);
         break;
     }
   }
 
   // Frames to the sink
+
+  /** Frames of the old quality wait from a key frame on for the new one's. */
+  #pass(line, fragment) {
+    const gate = this.#next?.program ? this.#moving?.gate : null;
+    const { shown, kept } = gate?.pass(fragment, performance.now()) ?? { shown: [], kept: false };
+    for (const held of shown) this.#admit(line, held);
+    if (!kept) this.#admit(line, fragment);
+  }
 
   #admit(line, { bytes, samples }) {
     if (!line.program || !samples.length) return;
@@ -254,12 +276,8 @@ export class Session {
     this.#timer = setTimeout(() => this.#connect(), reconnectDelay(this.#attempt++, Math.random()));
   }
 
-  /** WebSocket hides the status of a refused upgrade; a HEAD of the same path tells it. */
   async #askWhy() {
-    const url = new URL(this.#url);
-    url.protocol = url.protocol.replace("ws", "http");
-    const { status } = await ask(url, "HEAD");
-    const several = status === 404 && isSet((await ask(playlistOf(url), "GET")).text);
+    const { status, several } = await refusal(this.#url);
     if (this.#stopped || this.state === "playing") return;
     this.#shut = status === 200 ? this.#shut + 1 : 0;
     if (status === 404) this.#set(this.state === "ended" ? "ended" : "waiting", several ? "several" : "");
@@ -269,19 +287,22 @@ export class Session {
 
   // Moves
 
-  #startMove() {
-    if (this.#moving) return;
-    this.#moving = { since: performance.now(), attempt: 0, timer: 0 };
+  /** To another node, or to another quality. */
+  #startMove(quality = null) {
+    const now = performance.now();
+    const url = quality === null ? this.#url : urlOf(this.#url, this.#members[quality].name);
+    this.#moving = { since: now, attempt: 0, timer: 0, url, quality, gate: quality === null ? null : new Gate(now) };
     this.#tryMove();
   }
 
   #tryMove() {
-    const connection = new Connection(this.#url, (from, type, message) => this.#take(from, type, message));
+    const connection = new Connection(this.#moving.url, (from, type, message) => this.#take(from, type, message));
     this.#next = new Line(connection);
     this.#onstate();
   }
 
   #retryMove() {
+    this.#letGo();
     this.#next?.connection.close();
     this.#next = null;
     const delay = moveDelay(this.#moving.attempt++, performance.now() - this.#moving.since, Math.random());
@@ -289,7 +310,14 @@ export class Session {
     else this.#moving.timer = setTimeout(() => this.#tryMove(), delay);
   }
 
+  /** What was held back of the old quality is shown after all. */
+  #letGo() {
+    for (const held of this.#moving?.gate?.open() ?? []) this.#admit(this.#line, held);
+  }
+
   #cancelMove() {
+    if (this.#line) this.#letGo();
+    if (this.#moving?.gate) this.quality = this.shownQuality;
     clearTimeout(this.#moving?.timer);
     this.#next?.connection.close();
     this.#next = this.#moving = null;
@@ -298,15 +326,10 @@ export class Session {
   #takeNext(line, type, message) {
     switch (type) {
       case "hello":
-        if (line.connection.node === this.node) this.#retryMove(); // the node that wants to be rid of us
+        if (!this.#moving.gate && line.connection.node === this.node) this.#retryMove(); // the node that wants to be rid of us
         break;
       case "init":
-        line.program = message;
-        line.held = [];
-        line.heldBytes = 0;
-        line.first = {};
-        line.last = {};
-        line.key = null;
+        line.begin(message);
         break;
       case "clock":
         line.clock = message;
@@ -324,16 +347,7 @@ export class Session {
   }
 
   #hold(line, fragment) {
-    line.held.push(fragment);
-    line.heldBytes += fragment.bytes.length;
-    const video = [...(line.program?.tracks.values() ?? [])].some((track) => track.kind === "video");
-    if (fragment.samples.some((sample) => sample.key && (sample.kind === "video" || !video))) {
-      line.key = { index: line.held.length - 1, sample: fragment.samples[0] };
-    }
-    for (const sample of fragment.samples) {
-      line.first[sample.kind] ??= sample;
-      line.last[sample.kind] = sample;
-    }
+    line.hold(fragment);
     if (line.heldBytes > MAX_HELD_BYTES) this.#retryMove();
     else this.#considerHandover();
   }
@@ -341,6 +355,14 @@ export class Session {
   #considerHandover() {
     const line = this.#next;
     if (!line.program) return;
+    const { gate } = this.#moving;
+    if (gate && line.connection.epoch === this.epoch && !gate.late(performance.now())) {
+      const at = gate.place(line.held);
+      if (at < 0) return;
+      gate.open(); // the new ones take their place
+      line.beginAt(at, (sample) => isNew(sample, this.#marks));
+      return this.#switch();
+    }
     const verdict = handover({
       marks: this.#marks,
       first: line.first,
@@ -358,12 +380,15 @@ export class Session {
 
   #switch() {
     const line = this.#next;
+    const { quality, url, timer } = this.#moving;
+    this.#letGo();
     this.#next = null;
-    clearTimeout(this.#moving?.timer);
+    clearTimeout(timer);
     this.#moving = null;
     this.#line.connection.close();
     this.#line = line;
-    this.moves += 1;
+    if (quality === null) this.moves += 1;
+    else [this.#url, this.quality, this.shownQuality] = [url, quality, quality];
     const { held } = line;
     line.held = [];
     for (const message of held) {
@@ -372,24 +397,4 @@ export class Session {
     }
     this.#onstate();
   }
-}
-
-/** Status and text; status 0 without an answer, or from another origin that does not let scripts read it. */
-async function ask(url, method) {
-  try {
-    const answer = await fetch(url, { method, signal: AbortSignal.timeout(ASK_MS) });
-    return { status: answer.status, text: answer.ok ? await answer.text() : "" };
-  } catch {
-    return { status: 0, text: "" };
-  }
-}
-
-function playlistOf(url) {
-  const playlist = new URL(url);
-  playlist.pathname = playlist.pathname.replace(/\.mp4$/, ".m3u8");
-  return playlist;
-}
-
-function equal(a, b) {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

@@ -41,6 +41,24 @@ export function configuration() {
   };
 }
 
+/**
+ * How a playlist is loaded: a state of it that was asked for by number is asked for again when an edge dies. hls.js alone would ask
+ * for whatever state there is, learn nothing new from the answer, and then leave half a target duration until it asks again.
+ */
+export function persistently({ deliveryDirectives }, config) {
+  if (!deliveryDirectives) return config;
+  return { ...config, loadPolicy: { ...config.loadPolicy, errorRetry: { ...RETRY, shouldRetry } } };
+}
+
+/** hls.js's loader of playlists, made persistent. */
+export function persistent(Loader) {
+  return class extends Loader {
+    load(context, config, callbacks) {
+      super.load(context, persistently(context, config), callbacks);
+    }
+  };
+}
+
 /** Whether a request is worth another try: a broken connection, a server in trouble, or a node that is behind the others. */
 export function shouldRetry({ maxNumRetry }, count, isTimeout, response) {
   const status = response?.code ?? 0;
@@ -52,6 +70,18 @@ export function margin({ partHoldBack }) {
   if (!partHoldBack) return null;
   const [least, most] = MARGIN_MS;
   return Math.round(Math.min(most, Math.max(least, partHoldBack * 1000)));
+}
+
+/**
+ * True if this part is the last one of a whole segment: what follows begins with a key frame. There alone is a quality changed:
+ * within a segment it would be fetched again from its beginning, and a browser shows nothing of a group of pictures that is
+ * written over under the playhead until the next one begins.
+ * @param {{index: number, fragment: {sn: number}}|null} part null where there are no parts
+ */
+export function completes(part, { partList, endSN }) {
+  if (!part || !partList) return true;
+  const { sn } = part.fragment;
+  return sn <= endSN && !partList.some(({ fragment, index }) => fragment.sn === sn && index > part.index);
 }
 
 /**

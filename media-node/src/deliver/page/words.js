@@ -34,7 +34,7 @@ export function wording(state, { detail, moving, choice }, { server, app, stream
       if (detail === "unreachable") return { text: `${server} can't be reached. Trying again …`, label, tone: "bad" };
       return { text: "The connection was lost. Reconnecting …", label, tone: "fair" };
     case "waiting":
-      if (detail === "several") return { text: `${name} is a set of qualities, which ?protocol=hls plays.`, label, tone: "bad" };
+      if (detail === "several") return { text: `${name} is a set of qualities, which is being looked for.`, label, tone: "fair" };
       return { text: `${name} is not live. It will play as soon as it is.`, label, tone: "fair" };
     case "ended":
       return { text: `${name} has ended. It will play again when it returns.`, label, tone: "fair" };
@@ -110,8 +110,9 @@ function newItem(list, path, { app, name }) {
   return item;
 }
 
-function describe({ width, height, video, audio, bitrateBps, viewers }) {
+function describe({ members, width, height, video, audio, bitrateBps, viewers }) {
   const parts = [];
+  if (members) parts.push(`${members}\u00a0qualities`);
   if (width && height) parts.push(`${width}\u00a0×\u00a0${height}`);
   const codecs = [video, audio].filter(Boolean).map(codecName).join(" + ");
   if (codecs) parts.push(codecs);

@@ -194,14 +194,19 @@ impl ValidOnDemand {
         {
             return None;
         }
+        let sources = self.bases(stream, fallback);
+        (!sources.is_empty()).then_some(sources)
+    }
+
+    /// Where a stream would be pulled from, whether it may be or not.
+    pub(super) fn bases(&self, stream: &StreamName, fallback: &[PullSource]) -> Sources {
         let mut bases: Vec<&PullSource> = Vec::new();
         for base in self.upstreams.iter().chain(fallback) {
             if !bases.iter().any(|held| held.url == base.url) {
                 bases.push(base);
             }
         }
-        let sources: Sources = bases.iter().map(|base| base.with_stream(stream.as_str())).collect();
-        (!sources.is_empty()).then_some(sources)
+        bases.iter().map(|base| base.with_stream(stream.as_str())).collect()
     }
 }
 

@@ -239,3 +239,35 @@ proptest! {
         }
     }
 }
+
+/// Members of a group come by connections of their own: what one adds to the encoder's time, the others are to add.
+#[test]
+fn an_offset_of_another_member_is_taken_where_it_fits() {
+    let now = Instant::now();
+    let mut first = Timeline::with_room();
+    assert_eq!(first.place(TrackKind::Video, UnitKind::Key, 5_040, now).dts, 1_000);
+    let mut second = Timeline::with_room();
+    second.hint(first.offset());
+    assert_eq!(second.place(TrackKind::Audio, UnitKind::Frame, 5_000, now).dts, 960);
+    assert_eq!(second.place(TrackKind::Video, UnitKind::Key, 5_040, now).dts, 1_000);
+    // Another encoder's clock.
+    let mut other = Timeline::with_room();
+    other.hint(first.offset());
+    assert_eq!(other.place(TrackKind::Video, UnitKind::Key, 90_000, now).dts, 1_000);
+}
+
+#[test]
+fn an_offset_of_another_member_is_taken_after_a_return_if_time_does_not_go_back() {
+    let now = Instant::now();
+    let mut first = Timeline::resume(10_000, now);
+    let later = now + Duration::from_millis(2_000);
+    assert_eq!(first.place(TrackKind::Video, UnitKind::Key, 0, later).dts, 12_000);
+    let mut second = Timeline::resume(10_040, now);
+    second.hint(first.offset());
+    let placed = second.place(TrackKind::Video, UnitKind::Key, 40, later + Duration::from_millis(300));
+    assert_eq!((placed.dts, placed.step), (12_040, Step::Discontinuity));
+    let mut ahead = Timeline::resume(12_500, later);
+    ahead.hint(first.offset());
+    let placed = ahead.place(TrackKind::Video, UnitKind::Key, 0, later + Duration::from_millis(300));
+    assert_eq!(placed.dts, 12_800, "12,000 has passed");
+}

@@ -67,8 +67,8 @@ struct State {
     viewers: Viewers,
     asked: Instant,
     ended_at: Option<Instant>,
-    /// By version.
-    rendered: HashMap<(Rendition, Form), (u64, Rendered)>,
+    /// By version, and what was said of others.
+    rendered: HashMap<(Rendition, Form), (u64, String, Rendered)>,
     /// Manifests of MPEG-DASH.
     manifests: HashMap<dash::Form, (dash::outline::Version, Rendered)>,
     /// By rendition.
@@ -219,19 +219,24 @@ impl Channel {
             || self.with(|window| window.settled() && window.shown().next().is_some())
     }
 
-    /// A media playlist, rendered once for all who ask for this state of it.
-    pub fn playlist(&self, rendition: Rendition, form: Form) -> Rendered {
+    /// A media playlist, rendered once for all who ask for this state of it. `others` are reports on playlists of other streams.
+    pub fn playlist(&self, rendition: Rendition, form: Form, others: String) -> Rendered {
         let mut state = self.lock();
         let version = *self.0.version.borrow();
-        if let Some((held, rendered)) = state.rendered.get(&(rendition, form))
-            && *held == version
+        if let Some((held, said, rendered)) = state.rendered.get(&(rendition, form))
+            && (*held, said) == (version, &others)
         {
             return rendered.clone();
         }
         let State { window, old, .. } = &mut *state;
-        let text = playlist::render(window, rendition, form, &mut old[rendition.index()]);
+        let mut text = playlist::render(window, rendition, form, &mut old[rendition.index()]);
+        if form != Form::Plain && !window.ended() {
+            text.push_str(&others);
+        }
         let rendered = Rendered::new(text);
-        state.rendered.insert((rendition, form), (version, rendered.clone()));
+        state
+            .rendered
+            .insert((rendition, form), (version, others, rendered.clone()));
         rendered
     }
 

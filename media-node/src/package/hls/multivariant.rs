@@ -61,8 +61,8 @@ impl Variant {
         })
     }
 
-    fn codecs(&self, audio: Option<&InitTrack>) -> String {
-        let codecs = self.video.iter().chain(audio).map(|track| track.codec.as_str());
+    fn codecs(&self) -> String {
+        let codecs = self.video.iter().chain(&self.audio).map(|track| track.codec.as_str());
         codecs.collect::<Vec<_>>().join(",")
     }
 }
@@ -78,7 +78,8 @@ pub(in crate::package) fn usual(measured: u64) -> u64 {
         .unwrap_or(measured)
 }
 
-/// The playlist of these variants, the best one first: all with the audio of the first one that has any.
+/// The playlist of these variants, the best one first. Each has its own sound: players tie sound to pictures by discontinuity
+/// sequence numbers, which hold for a stream and its group only as long as its members began together.
 pub fn render(variants: &[Variant], plain: bool) -> String {
     let version = if plain { 6 } else { 9 };
     let mut text = format!("#EXTM3U\n#EXT-X-VERSION:{version}\n");
@@ -86,31 +87,40 @@ pub fn render(variants: &[Variant], plain: bool) -> String {
         text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
     let pictured = variants.iter().any(|variant| variant.video.is_some());
-    let voice = variants
-        .iter()
-        .find_map(|variant| Some((variant, variant.audio.as_ref()?)));
-    if let Some((variant, audio)) = voice.filter(|_| pictured) {
-        let _ = writeln!(
-            text,
-            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",LANGUAGE=\"und\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"{}{}\"",
-            audio.channels,
-            variant.folder,
-            playlist_name(Rendition::Audio, plain)
-        );
+    let shown = || variants.iter().filter(|variant| variant.video.is_some() || !pictured);
+    for (at, variant) in shown().enumerate() {
+        if let Some(audio) = variant.audio.as_ref().filter(|_| pictured) {
+            let _ = writeln!(
+                text,
+                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{}\",NAME=\"audio\",LANGUAGE=\"und\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"{}{}\"",
+                sound(at),
+                audio.channels,
+                variant.folder,
+                playlist_name(Rendition::Audio, plain)
+            );
+        }
     }
-    for variant in variants.iter().filter(|variant| variant.video.is_some() || !pictured) {
-        stream_inf(&mut text, variant, voice.map(|(_, audio)| audio), plain);
+    for (at, variant) in shown().enumerate() {
+        stream_inf(&mut text, variant, at, plain);
     }
     text
 }
 
-fn stream_inf(text: &mut String, variant: &Variant, audio: Option<&InitTrack>, plain: bool) {
+/// Name of the group of renditions that the variant at this place has its sound in.
+fn sound(at: usize) -> String {
+    match at {
+        0 => "audio".to_owned(),
+        _ => format!("audio-{}", at + 1),
+    }
+}
+
+fn stream_inf(text: &mut String, variant: &Variant, at: usize, plain: bool) {
     let _ = write!(
         text,
         "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\"",
         variant.peak_bps.max(1),
         variant.average_bps.max(1),
-        variant.codecs(audio)
+        variant.codecs()
     );
     let rendition = match &variant.video {
         Some(video) => {
@@ -121,8 +131,8 @@ fn stream_inf(text: &mut String, variant: &Variant, audio: Option<&InitTrack>, p
                 let rate = variant.frames_per_1000s;
                 let _ = write!(text, ",FRAME-RATE={}.{:03}", rate / 1_000, rate % 1_000);
             }
-            if audio.is_some() {
-                text.push_str(",AUDIO=\"audio\"");
+            if variant.audio.is_some() {
+                let _ = write!(text, ",AUDIO=\"{}\"", sound(at));
             }
             Rendition::Video
         }
@@ -178,11 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn several_variants_share_the_audio_of_the_best() {
+    fn several_variants_have_each_their_own_sound() {
         let text = render(&[variant(1080), variant(480)], false);
-        assert_eq!(text.matches("EXT-X-MEDIA:").count(), 1);
-        assert!(text.contains("URI=\"show_1080/audio.m3u8\""));
-        assert!(text.contains("show_480/video.m3u8\n"));
+        assert_eq!(text.matches("EXT-X-MEDIA:").count(), 2);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[3].contains("GROUP-ID=\"audio\"") && lines[3].ends_with("URI=\"show_1080/audio.m3u8\""));
+        assert!(lines[4].contains("GROUP-ID=\"audio-2\"") && lines[4].ends_with("URI=\"show_480/audio.m3u8\""));
+        assert!(lines[5].ends_with("AUDIO=\"audio\"") && lines[6] == "show_1080/video.m3u8");
+        assert!(lines[7].ends_with("AUDIO=\"audio-2\"") && lines[8] == "show_480/video.m3u8");
     }
 
     #[test]

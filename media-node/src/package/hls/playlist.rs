@@ -241,23 +241,30 @@ fn tail(text: &mut String, window: &Window, rendition: Rendition, last: Option<&
         );
     }
     for other in Rendition::ALL.into_iter().filter(|other| *other != rendition) {
-        let has = window
-            .newest_inits()
-            .is_some_and(|inits| inits[other.index()].is_some());
-        if let Some(newest) = window.newest(other).filter(|_| has) {
-            let parts = newest.track(other).map_or(0, |track| track.parts.len());
-            let _ = write!(
-                text,
-                "#EXT-X-RENDITION-REPORT:URI=\"{}\",LAST-MSN={}",
-                playlist_name(other, false),
-                newest.number
-            );
-            if parts > 0 {
-                let _ = write!(text, ",LAST-PART={}", parts - 1);
-            }
-            text.push('\n');
-        }
+        report(text, window, other, "");
     }
+}
+
+/// How far the playlist of a rendition is, for another one that stands in the same multivariant playlist (RFC 8216bis §4.4.5.4);
+/// `folder` is the way to it.
+pub fn report(text: &mut String, window: &Window, rendition: Rendition, folder: &str) {
+    let has = window
+        .newest_inits()
+        .is_some_and(|inits| inits[rendition.index()].is_some());
+    let Some(newest) = window.newest(rendition).filter(|_| has) else {
+        return;
+    };
+    let parts = newest.track(rendition).map_or(0, |track| track.parts.len());
+    let _ = write!(
+        text,
+        "#EXT-X-RENDITION-REPORT:URI=\"{folder}{}\",LAST-MSN={}",
+        playlist_name(rendition, false),
+        newest.number
+    );
+    if parts > 0 {
+        let _ = write!(text, ",LAST-PART={}", parts - 1);
+    }
+    text.push('\n');
 }
 
 /// Milliseconds as decimal seconds.

@@ -1,6 +1,7 @@
 //! When a status is written: what people wait for at once, figures seldom. Pure.
 //!
-//! Conditions and counts are written at once; figures (viewers, bandwidth, lag, bit rates) and new words of a condition at most every [`FIGURES`], and only when
+//! Conditions and counts are written at once; how many streams each edge carries at most every [`TOGETHER`], since edges take them
+//! one by one; figures (viewers, bandwidth, lag, bit rates) and new words of a condition at most every [`FIGURES`], and only when
 //! one has moved by more than [`PERCENT`].
 
 use std::time::Duration;
@@ -12,6 +13,8 @@ use crate::api::stream_origin::{StreamOriginStatus, StreamStatus};
 
 /// Time between two writes for figures' sake.
 pub const FIGURES: Duration = Duration::from_secs(10);
+/// Time between two writes for the sake of how many streams edges carry.
+pub const TOGETHER: Duration = Duration::from_secs(1);
 /// A figure that has moved by no more than this is left as it stands.
 const PERCENT: i64 = 5;
 /// Lags below this are noise, in milliseconds.
@@ -24,6 +27,8 @@ pub enum Due {
     No,
     /// Now.
     Now,
+    /// An edge carries more streams or fewer: when [`TOGETHER`] has passed since the last write.
+    WithOthers,
     /// A figure has moved: when [`FIGURES`] have passed since the last write.
     WithFigures,
 }
@@ -33,6 +38,10 @@ pub fn pool(standing: Option<&EdgePoolStatus>, new: &EdgePoolStatus) -> Due {
     let Some(standing) = standing else { return Due::Now };
     if without_figures(standing) != without_figures(new) {
         return Due::Now;
+    }
+    let carried = |status: &EdgePoolStatus| status.edges.iter().map(|edge| edge.streams).collect::<Vec<_>>();
+    if carried(standing) != carried(new) {
+        return Due::WithOthers;
     }
     let sums = moved(standing.viewers, new.viewers) || moved(standing.outbound_mbps, new.outbound_mbps);
     let edges = standing.edges.iter().zip(&new.edges).any(|(standing, new)| {
@@ -95,6 +104,7 @@ fn without_messages(conditions: &[Condition]) -> Vec<Condition> {
 
 fn bare_edge(edge: &EdgeStatus) -> EdgeStatus {
     EdgeStatus {
+        streams: 0,
         viewers: 0,
         outbound_mbps: 0,
         lag_ms: None,
@@ -185,6 +195,16 @@ mod tests {
         let standing = status(100, 2);
         let mut more = standing.clone();
         more.edges.push(EdgeStatus::default());
+        assert_eq!(pool(Some(&standing), &more), Due::Now);
+    }
+
+    #[test]
+    fn streams_that_an_edge_takes_one_by_one_are_written_together() {
+        let standing = status(100, 2);
+        let mut more = standing.clone();
+        more.edges[0].streams += 1;
+        assert_eq!(pool(Some(&standing), &more), Due::WithOthers);
+        more.ready_replicas = 1;
         assert_eq!(pool(Some(&standing), &more), Due::Now);
     }
 

@@ -148,24 +148,30 @@ async fn killed_at(number: usize, when: When, right: &[Value]) -> (bool, BTreeSe
     (died, scale_in.died_for())
 }
 
+/// How many writes an operator was killed at, and the annotations that they were about.
+async fn killed_at_each(when: When, right: &[Value]) -> (usize, BTreeSet<String>) {
+    let (mut killed, mut of) = (0, BTreeSet::new());
+    for first in (1..).step_by(AT_ONCE) {
+        let worlds = (first..first + AT_ONCE).map(|number| killed_at(number, when, right));
+        let lives = join_all(worlds).await;
+        killed += lives.iter().filter(|(died, _)| *died).count();
+        let all_died = lives.iter().all(|(died, _)| *died);
+        of.extend(lives.into_iter().flat_map(|(_, annotations)| annotations));
+        if !all_died {
+            break;
+        }
+    }
+    println!(
+        "figure: killed {when:?} each of {killed} writes of a scale-in, among them those of the annotations {of:?}"
+    );
+    (killed, of)
+}
+
 #[tokio::test]
 async fn killed_at_any_write_of_a_scale_in_the_next_operator_ends_at_the_same_objects() {
     let right = ScaleIn::new().await.play().await;
-    for when in [When::Before, When::After] {
-        let (mut killed, mut of) = (0, BTreeSet::new());
-        for first in (1..).step_by(AT_ONCE) {
-            let worlds = (first..first + AT_ONCE).map(|number| killed_at(number, when, &right));
-            let lives = join_all(worlds).await;
-            killed += lives.iter().filter(|(died, _)| *died).count();
-            let all_died = lives.iter().all(|(died, _)| *died);
-            of.extend(lives.into_iter().flat_map(|(_, annotations)| annotations));
-            if !all_died {
-                break;
-            }
-        }
-        println!(
-            "figure: killed {when:?} each of {killed} writes of a scale-in, among them those of the annotations {of:?}"
-        );
+    let every = [When::Before, When::After].map(|when| killed_at_each(when, &right));
+    for (killed, of) in join_all(every).await {
         assert!(killed > 10, "{killed}");
         for key in [
             names::DRAIN_SINCE,

@@ -43,6 +43,7 @@ fn publishing_rules_pulls_and_pushes_change_nothing_at_all() {
         "  pulls: [{stream: cam1, url: 'rtmp://cam.example/live/cam1?key=hunter2'}]\n",
         "  pushes: [{stream: '*', url: 'rtmp://cdn.example/live/{stream}?key=hunter2'}]\n",
         "  dvr: {minutes: 120}\n",
+        "  groups: ['{group}_{variant}']\n",
     ] {
         assert_eq!(origin_of(spec), plain, "{spec}");
     }

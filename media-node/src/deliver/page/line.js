@@ -1,0 +1,53 @@
+// A connection with what it has said of its stream, and, until it is taken, what it has brought.
+
+export class Line {
+  constructor(connection) {
+    this.connection = connection;
+    this.program = null; // the init message in force on this connection
+    this.applied = false; // … and whether the sink has it
+    this.caughtUp = new Set(); // kinds that are past what another connection had brought
+    this.clock = null;
+    // Of a connection that was opened for a move, until it is taken:
+    this.held = [];
+    this.heldBytes = 0;
+    this.first = {};
+    this.last = {};
+    this.key = null; // newest place to start at, as an index of `held`
+    this.openedAt = performance.now();
+  }
+
+  /** What was held is of another program. */
+  begin(program) {
+    this.program = program;
+    this.held = [];
+    this.heldBytes = 0;
+    this.first = {};
+    this.last = {};
+    this.key = null;
+  }
+
+  hold(fragment) {
+    this.held.push(fragment);
+    this.heldBytes += fragment.bytes.length;
+    const video = [...(this.program?.tracks.values() ?? [])].some((track) => track.kind === "video");
+    if (fragment.samples.some((sample) => sample.key && (sample.kind === "video" || !video))) {
+      this.key = { index: this.held.length - 1, sample: fragment.samples[0] };
+    }
+    for (const sample of fragment.samples) {
+      this.first[sample.kind] ??= sample;
+      this.last[sample.kind] = sample;
+    }
+  }
+
+  /** Begins at this place of `held`; sound that came earlier and that `isNew` follows it, and so do the clocks. */
+  beginAt(index, isNew) {
+    const before = this.held.slice(0, index);
+    const sound = before.filter(({ samples }) => samples?.length && samples[0].kind === "audio" && isNew(samples[0]));
+    const clocks = before.filter((message) => message.clock);
+    this.held = [...clocks, this.held[index], ...sound, ...this.held.slice(index + 1)];
+  }
+}
+
+export function equal(a, b) {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}

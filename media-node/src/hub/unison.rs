@@ -1,0 +1,292 @@
+//! What members of a group that begin together have in common: the epoch, where segments begin, discontinuities, dates and the
+//! place of the encoder's clock. RFC 8216bis §6.2.4 wants it of the variants of one playlist. Pure: the time is passed in.
+//!
+//! Whoever comes first to a key frame decides whether a segment begins there; the others, whose key frames have the same time,
+//! do as it did. Members whose key frames are elsewhere go by themselves.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::cutter::Cut;
+use crate::names::StreamName;
+
+/// Members that begin this long after the first one still begin with it, milliseconds. So long, too, may it take until all of
+/// them have come back.
+const TOGETHER_MS: u64 = 3_000;
+/// Births, and names that ended, that are remembered. Beyond, a member begins on its own.
+const REMEMBERED: usize = 1_000;
+/// Key frames that are remembered: more than any member is late by.
+const PLACES: usize = 64;
+
+/// Handle of what some members share. The lock is a plain mutex, taken under a stream's, and nothing awaits under it.
+#[derive(Clone, Debug)]
+pub(super) struct Unison(Arc<Mutex<Score>>);
+
+/// What they share.
+#[derive(Debug)]
+pub(super) struct Score {
+    epoch: u64,
+    discontinuity: u64,
+    places: VecDeque<Place>,
+    /// What is added to the encoder's time, and when that was found, Unix milliseconds.
+    offset: Option<(i64, u64)>,
+    /// Newest media time with its date.
+    date: Option<(i64, u64)>,
+}
+
+/// What was decided at a key frame.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    media_time_ms: i64,
+    cut: Option<Cut>,
+    program_ms: Option<u64>,
+}
+
+/// What is known of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decided {
+    /// Nobody has been here.
+    Nothing,
+    /// No segment begins here.
+    GoOn,
+    /// This one does.
+    Cut(Cut),
+}
+
+impl Unison {
+    fn new(epoch: u64) -> Self {
+        Self(Arc::new(Mutex::new(Score {
+            epoch,
+            discontinuity: 0,
+            places: VecDeque::new(),
+            offset: None,
+            date: None,
+        })))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Score> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The epoch of all of them.
+    pub(super) fn epoch(&self) -> u64 {
+        self.lock().epoch
+    }
+}
+
+impl Score {
+    /// Count of discontinuities: a break of one is one of all, so that the same content has the same number.
+    pub(super) fn discontinuity(&self) -> u64 {
+        self.discontinuity
+    }
+
+    /// A member's timeline broke; `count` is what its count becomes.
+    pub(super) fn broke(&mut self, count: u64) {
+        self.discontinuity = self.discontinuity.max(count);
+    }
+
+    /// What was decided at the key frame with this decoding time.
+    pub(super) fn decided(&self, dts: i64) -> Decided {
+        let place = self.places.iter().rev().find(|place| place.media_time_ms == dts);
+        match place.map(|place| place.cut) {
+            None => Decided::Nothing,
+            Some(None) => Decided::GoOn,
+            Some(Some(cut)) => Decided::Cut(cut),
+        }
+    }
+
+    /// The number of the segment that is under way at `dts`, if it began at most `longest_ms` before.
+    pub(super) fn under_way(&self, dts: i64, longest_ms: i64) -> Option<u64> {
+        let mut begun = self.places.iter().rev().filter(|place| place.cut.is_some());
+        let place = begun.find(|place| (0..longest_ms).contains(&(dts - place.media_time_ms)))?;
+        place.cut.map(|cut| cut.segment)
+    }
+
+    /// Keeps what the first member at a key frame decided.
+    pub(super) fn decide(&mut self, dts: i64, cut: Option<Cut>) {
+        if self.decided(dts) != Decided::Nothing {
+            return;
+        }
+        if self.places.len() == PLACES {
+            self.places.pop_front();
+        }
+        self.places.push_back(Place {
+            media_time_ms: dts,
+            cut,
+            program_ms: None,
+        });
+    }
+
+    /// The date of a segment that begins at `dts`: one mapping of dates to media times for all. `next` is told the newest media time
+    /// with its date, and says what follows from that, none if that is too far off what the clock says; `alone` is the member's own.
+    pub(super) fn date(
+        &mut self,
+        dts: i64,
+        next: impl FnOnce(i64, u64) -> Option<u64>,
+        alone: impl FnOnce() -> u64,
+    ) -> u64 {
+        let place = self.places.iter().rposition(|place| place.media_time_ms == dts);
+        if let Some(date) = place.and_then(|place| self.places[place].program_ms) {
+            return date;
+        }
+        let date = match self.date {
+            None => alone(),
+            // Another one is ahead: its date holds, by the media.
+            Some((newest, date)) if dts < newest => return date.saturating_add_signed(dts - newest),
+            Some((newest, date)) => match next(newest, date) {
+                Some(date) => date,
+                None => return alone(),
+            },
+        };
+        self.date = Some((dts, date));
+        if let Some(place) = place {
+            self.places[place].program_ms = Some(date);
+        }
+        date
+    }
+
+    /// What a member that begins, or begins again, at `now_ms` is to add to its encoder's time, if another one has just done so.
+    pub(super) fn offset(&self, now_ms: u64) -> Option<i64> {
+        let (offset, found) = self.offset?;
+        (now_ms.saturating_sub(found) <= TOGETHER_MS).then_some(offset)
+    }
+
+    /// A member found what it adds.
+    pub(super) fn found_offset(&mut self, offset: i64, now_ms: u64) {
+        if self.offset(now_ms) != Some(offset) {
+            self.offset = Some((offset, now_ms));
+        }
+    }
+}
+
+/// The newest beginning of each group, and which names ended of late. Bounded.
+#[derive(Debug, Default)]
+pub(super) struct Births {
+    newest: HashMap<StreamName, Unison>,
+    /// In order of time.
+    ended: VecDeque<(StreamName, u64)>,
+    /// The newest end that is no longer remembered.
+    forgotten: Option<u64>,
+}
+
+impl Births {
+    /// A stream of that name ended at `now_ms`.
+    pub(super) fn ended(&mut self, name: &StreamName, now_ms: u64) {
+        if self.ended.len() == REMEMBERED {
+            self.forgotten = self.ended.pop_front().map(|(_, at)| at).max(self.forgotten);
+        }
+        self.ended.push_back((name.clone(), now_ms));
+    }
+
+    /// What a member of `group` that begins at `now_ms` has in common with others.
+    ///
+    /// Segment numbers begin at the epoch, so no number may be used twice for a name: it joins those that began at most
+    /// [`TOGETHER_MS`] ago only if no stream of its name has lived in the second of their epoch or later. What an earlier one used
+    /// was below the number that an origin would have begun with at its end, and so below all of theirs.
+    pub(super) fn join(&mut self, group: &StreamName, name: &StreamName, now_ms: u64) -> Unison {
+        let ended = self.ended.iter().rev().find(|(ended, _)| ended == name);
+        let lived_to = ended.map(|(_, at)| *at).max(self.forgotten);
+        let fresh = |unison: &Unison| now_ms.checked_sub(unison.epoch()).is_some_and(|age| age <= TOGETHER_MS);
+        if let Some(unison) = self.newest.get(group).filter(|unison| fresh(unison))
+            && lived_to.is_none_or(|end| end / 1_000 < unison.epoch() / 1_000)
+        {
+            return unison.clone();
+        }
+        self.newest.retain(|_, unison| fresh(unison));
+        let unison = Unison::new(now_ms);
+        if self.newest.len() < REMEMBERED {
+            self.newest.insert(group.clone(), unison.clone());
+        }
+        unison
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> StreamName {
+        text.parse().unwrap()
+    }
+
+    fn epoch(births: &mut Births, group: &str, member: &str, now_ms: u64) -> u64 {
+        births.join(&name(group), &name(member), now_ms).epoch()
+    }
+
+    #[test]
+    fn members_that_begin_together_have_one_epoch_and_others_their_own() {
+        let mut births = Births::default();
+        assert_eq!(epoch(&mut births, "show", "show_1080", 10_000), 10_000);
+        assert_eq!(epoch(&mut births, "show", "show_480", 13_000), 10_000);
+        assert_eq!(epoch(&mut births, "news", "news_480", 10_100), 10_100);
+        assert_eq!(epoch(&mut births, "show", "show_240", 13_001), 13_001, "too late");
+        assert_eq!(epoch(&mut births, "show", "show_720", 13_100), 13_001);
+        assert_eq!(
+            epoch(&mut births, "show", "show_720p", 12_000),
+            12_000,
+            "the clock went back"
+        );
+    }
+
+    /// Its numbers begin at the epoch: a name that has lived since then has used some of them.
+    #[test]
+    fn a_name_that_has_lived_since_the_epoch_begins_on_its_own() {
+        let mut births = Births::default();
+        births.ended(&name("show_480"), 9_999);
+        assert_eq!(epoch(&mut births, "show", "show_1080", 10_000), 10_000);
+        assert_eq!(epoch(&mut births, "show", "show_480", 10_500), 10_000);
+        births.ended(&name("show_480"), 11_000);
+        assert_eq!(epoch(&mut births, "show", "show_480", 11_100), 11_100);
+        // In the second of the epoch the first number may be the same.
+        births.ended(&name("show_240"), 11_050);
+        assert_eq!(epoch(&mut births, "show", "show_240", 11_900), 11_900);
+    }
+
+    #[test]
+    fn what_is_forgotten_counts_as_lived() {
+        let mut births = Births::default();
+        for at in 0..=REMEMBERED as u64 {
+            births.ended(&name("other"), 20_000 + at);
+        }
+        assert_eq!(epoch(&mut births, "show", "show_1080", 20_500), 20_500);
+        assert_eq!(
+            epoch(&mut births, "show", "show_480", 20_600),
+            20_600,
+            "it may have lived to 20,000"
+        );
+    }
+
+    #[test]
+    fn a_late_members_dates_are_those_of_the_first() {
+        let unison = Unison::new(0);
+        let mut score = unison.lock();
+        let cut = Cut {
+            segment: 3,
+            discontinuity: 0,
+        };
+        score.decide(1_000, Some(cut));
+        assert_eq!(score.date(1_000, |_, _| None, || 50_000), 50_000);
+        score.decide(2_000, Some(cut));
+        assert_eq!(
+            score.date(2_000, |at, date| Some(date + 2_000 - at as u64 + 5), || 0),
+            51_005
+        );
+        assert_eq!(score.date(1_000, |_, _| None, || 0), 50_000, "as it was said first");
+        assert_eq!(score.date(1_500, |_, _| None, || 0), 50_505, "by the media");
+        assert_eq!(score.date(3_000, |_, _| None, || 77_000), 77_000, "too far off");
+        assert_eq!(
+            score.date(2_500, |_, date| Some(date + 500), || 0),
+            51_505,
+            "which moves nobody else"
+        );
+    }
+
+    #[test]
+    fn an_offset_is_shared_for_as_long_as_members_come() {
+        let unison = Unison::new(0);
+        let mut score = unison.lock();
+        assert_eq!(score.offset(0), None);
+        score.found_offset(-40, 1_000);
+        assert_eq!((score.offset(4_000), score.offset(4_001)), (Some(-40), None));
+    }
+}
