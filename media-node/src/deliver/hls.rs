@@ -120,21 +120,7 @@ pub async fn answer<B>(
                 bytes: found.bytes,
             }
         }
-        Ask::Window { from, wait } => {
-            let deadline = Instant::now() + DESCRIBE;
-            match wait {
-                Some(number) => {
-                    let whole = |window: &Window| window.whole().next_back().is_some_and(|last| last.number >= number);
-                    channel.wait(deadline, whole).await;
-                }
-                None => {
-                    channel.begun(deadline).await;
-                }
-            }
-            let described = channel.with(|window| document::describe(window, from));
-            let text = serde_json::to_string(&described).unwrap_or_default(); // numbers and strings: can't fail
-            Kind::Json(Rendered::new(text))
-        }
+        Ask::Window { from, wait } => described(&channel, from, wait).await,
         Ask::Members => return Err(Refusal::not_found("no group".to_owned()).into()), // answered above
     };
     Ok(send(delivery, request, reply))
@@ -206,6 +192,23 @@ async fn multivariant(channel: &Channel, name: &StreamName, plain: bool) -> Resu
     let text = multivariant::render(&[variant], plain);
     let cache = Cache::Seconds(1);
     Ok(Kind::playlist(text, cache))
+}
+
+/// The window from a segment on, once another one is complete.
+async fn described(channel: &Channel, from: u64, wait: Option<u64>) -> Kind {
+    let deadline = Instant::now() + DESCRIBE;
+    match wait {
+        Some(number) => {
+            let whole = |window: &Window| window.whole().next_back().is_some_and(|last| last.number >= number);
+            channel.wait(deadline, whole).await;
+        }
+        None => {
+            channel.begun(deadline).await;
+        }
+    }
+    let described = channel.with(|window| document::describe(window, from));
+    let text = serde_json::to_string(&described).unwrap_or_default(); // numbers and strings: can't fail
+    Kind::Json(Rendered::new(text))
 }
 
 /// The manifest of MPEG-DASH: in the folder of its stream, or beside that.
