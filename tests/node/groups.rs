@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use e2e::bench::publish;
+use e2e::dash;
 use e2e::harness::media::Ffmpeg;
 use e2e::harness::process::{Process, Signal};
 use e2e::harness::{Node, fixture, http as web, wait_until};
@@ -216,6 +217,65 @@ async fn a_quality_that_comes_is_added_and_one_that_ends_leaves() {
         own.iter().map(|(uri, _)| uri.as_str()).collect::<Vec<_>>(),
         ["show/video.m3u8"]
     );
+}
+
+/// One manifest of MPEG-DASH: each quality is a Representation over the files that HLS lists, the sound is there once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_groups_manifest_offers_all_qualities_and_ends_as_they_do() {
+    let origin = Node::start(Role::Origin, &["--group", PATTERN]).await.unwrap();
+    let edge = edge_of(&origin).await;
+    let mut encoder = encode(&origin, &QUALITIES);
+    for (_, name) in QUALITIES {
+        origin.playable(name, LONG).await.unwrap();
+    }
+    for (node, path) in [
+        (&origin, "/live/show.mpd"),
+        (&edge, "/live/show.mpd"),
+        (&edge, "/live/show/plain.mpd"),
+    ] {
+        let manifest = wait_until(LONG, "both qualities with three segments", || async {
+            let text = web::get(&node.http_url(path)).await.unwrap().text();
+            let manifest = dash::parse(&text).map_err(|error| format!("{error:#}: {text}"))?;
+            let of = &manifest.periods.last().ok_or("no period")?.representations;
+            let there = of.len() == 3 && of.iter().all(|one| one.spans.len() >= 3);
+            if there { Ok(manifest) } else { Err(text) }
+        })
+        .await
+        .unwrap();
+        let of = &manifest.periods[manifest.periods.len() - 1].representations;
+        let ids: Vec<&str> = of.iter().map(|one| one.id.trim_start_matches("../")).collect();
+        assert_eq!(ids, ["show_360/video", "show_180/video", "show_360/audio"]);
+        let (best, small) = (&of[0], &of[1]);
+        assert_eq!(best.offset, small.offset, "one line between media time and wall clock");
+        let shared = best.spans.iter().filter(|span| small.spans.contains(span)).count();
+        assert!(shared >= 2, "segments that begin together: {best:?} {small:?}");
+        for one in of {
+            for url in [one.init.clone(), one.url(one.numbers().end - 1)] {
+                // From beside the group's folder, or from in it.
+                let path = format!("/live/{}", url.strip_prefix("../").unwrap_or(&url));
+                assert_eq!(web::get(&node.http_url(&path)).await.unwrap().status, 200, "{path}");
+            }
+        }
+    }
+    encoder.signal(Signal::Int).await.unwrap();
+    encoder.wait(LONG).await.unwrap();
+    for node in [&origin, &edge] {
+        wait_until(LONG, "the manifest is static", || async {
+            let text = web::get(&node.http_url("/live/show.mpd")).await.unwrap().text();
+            let manifest = dash::parse(&text).map_err(|error| format!("{error:#}: {text}"))?;
+            let whole = manifest
+                .periods
+                .last()
+                .is_some_and(|last| last.representations.len() == 3);
+            if manifest.kind == "static" && whole {
+                Ok(())
+            } else {
+                Err(text)
+            }
+        })
+        .await
+        .unwrap();
+    }
 }
 
 /// All break together, and go on together: with one discontinuity, and with times and dates that match again.

@@ -1,6 +1,7 @@
 //! HLS over HTTP: what is asked for, waited for, and how it may be cached. Everything under one URL is the same on every node.
 
 mod ask;
+mod group;
 mod growing;
 mod reply;
 
@@ -17,7 +18,7 @@ pub(super) use reply::takes_gzip;
 use self::reply::{Cache, Kind};
 use super::Delivery;
 use super::http::Body;
-use super::members::{self, Member};
+use super::members;
 use super::route::Refusal;
 use crate::hub::demand::Unavailable;
 use crate::meters::{self, Protocol};
@@ -77,7 +78,11 @@ pub async fn answer<B>(
         ask,
     ) {
         (Err(Sorry::Refused(refusal)), Ask::Multivariant { plain }) => {
-            let reply = group(delivery, name, plain).await.ok_or(refusal)?;
+            let reply = group::multivariant(delivery, name, plain).await.ok_or(refusal)?;
+            return Ok(send(delivery, request, reply));
+        }
+        (Err(Sorry::Refused(refusal)), Ask::Manifest(form)) => {
+            let reply = group::manifest(delivery, name, form).await.ok_or(refusal)?;
             return Ok(send(delivery, request, reply));
         }
         (found, _) => found?,
@@ -130,21 +135,6 @@ fn send<B>(delivery: &Delivery, request: &Request<B>, reply: Kind) -> Response<B
     let (response, sent) = reply::respond(reply, request.method(), request.headers());
     delivery.meters.sent(Protocol::Hls, sent);
     response
-}
-
-/// The multivariant playlist of a group's members; none if there is none that is live.
-async fn group(delivery: &Delivery, name: &StreamName, plain: bool) -> Option<Kind> {
-    let members = members::members(delivery, name).await;
-    let folder = |member: &Member| match plain {
-        true => format!("../{}/", member.name),
-        false => format!("{}/", member.name),
-    };
-    let variant = |member: &Member| Variant {
-        folder: folder(member),
-        ..member.variant.clone()
-    };
-    let variants: Vec<Variant> = members.iter().map(variant).collect();
-    (!variants.is_empty()).then(|| Kind::playlist(multivariant::render(&variants, plain), Cache::Seconds(1)))
 }
 
 /// The channel of a stream: one that is live, or has ended less than a window ago. For a newcomer to one that has ended it is

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use super::Delivery;
 use crate::hub::Snapshot;
 use crate::names::StreamName;
-use crate::package::hls::channel::Channel;
+use crate::package::dash;
+use crate::package::hls::channel::{Channel, Rendered};
 use crate::package::hls::multivariant::Variant;
 use crate::package::hls::playlist;
 use crate::package::hls::upstream::Upstream;
@@ -42,6 +43,9 @@ const MAX_LIST: usize = 64 << 10;
 /// Which members are here is looked up this often, where every playlist wants to know.
 const KNOWN: Duration = Duration::from_secs(1);
 
+/// A group's manifest is made anew this often at most.
+const MANIFEST: Duration = Duration::from_millis(250);
+
 /// Says in which folders, `http://host:port/app/name/`, nodes upstream would have a stream of that name.
 pub type Folders = Arc<dyn Fn(&StreamName) -> Vec<Arc<str>> + Send + Sync>;
 
@@ -61,6 +65,7 @@ pub struct Roster {
     upstream: Upstream,
     asked: Mutex<HashMap<StreamName, Asked>>,
     known: Mutex<HashMap<StreamName, Known>>,
+    manifests: Mutex<HashMap<(StreamName, dash::Form), (Instant, Rendered)>>,
 }
 
 /// When they were looked up, and the names.
@@ -99,6 +104,23 @@ impl Roster {
             upstream: Upstream::default(),
             asked: Mutex::default(),
             known: Mutex::default(),
+            manifests: Mutex::default(),
+        }
+    }
+
+    /// The group's manifest, if it was made just now.
+    pub fn manifest(&self, group: &StreamName, form: dash::Form) -> Option<Rendered> {
+        let manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, rendered) = manifests.get(&(group.clone(), form))?;
+        (at.elapsed() < MANIFEST).then(|| rendered.clone())
+    }
+
+    /// Keeps a manifest for those who ask at the same time; not beyond [`MAX_ASKED`] of them, which are made for each then.
+    pub fn keep_manifest(&self, group: &StreamName, form: dash::Form, rendered: &Rendered) {
+        let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        manifests.retain(|_, (at, _)| at.elapsed() < MANIFEST);
+        if manifests.len() < MAX_ASKED {
+            manifests.insert((group.clone(), form), (Instant::now(), rendered.clone()));
         }
     }
 

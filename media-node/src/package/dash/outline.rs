@@ -109,6 +109,12 @@ impl Version {
 }
 
 impl Outline {
+    /// Of its picture, pixels; 0 for sound alone.
+    pub fn height(&self) -> u32 {
+        let newest = self.stretches.last().and_then(|stretch| stretch.lines[0].as_ref());
+        newest.map_or(0, |line| line.init.height)
+    }
+
     /// Takes it from a window.
     pub fn of(window: &Window, folder: String) -> Self {
         let depth_ms = match window.ended() {

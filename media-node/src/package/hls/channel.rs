@@ -124,6 +124,21 @@ impl Channels {
         self.lock().get(name).cloned()
     }
 
+    /// Streams of a group that have ended and can still be played back, in order of name.
+    pub fn ended(&self, group: &StreamName) -> Vec<(StreamName, Channel)> {
+        let channels = self.lock();
+        let of_group = channels.iter().filter(|(_, channel)| {
+            let stream = &channel.0.stream;
+            stream.ended().is_some() && stream.group().as_ref() == Some(group)
+        });
+        let mut ended: Vec<_> = of_group
+            .map(|(name, channel)| (name.clone(), channel.clone()))
+            .collect();
+        drop(channels);
+        ended.sort_by(|(a, _), (b, _)| a.cmp(b));
+        ended
+    }
+
     fn let_go(&self, channel: &Channel) {
         channel.0.stop.cancel();
         let mut channels = self.lock();
