@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use crate::front::{Front, Manner};
+use crate::levels::Scene;
 use crate::stage::{SOON, Stage, median};
 
 /// For a fleet to come up in a debug build on a busy machine.
@@ -82,8 +83,8 @@ async fn look(browser: &Browser) -> Result<Look> {
     Ok(serde_json::from_value(browser.eval("return dash()").await?)?)
 }
 
-/// A page with dash.js that plays this manifest.
-async fn page(manifest: &str) -> Result<(Front, Browser)> {
+/// Opens a page with dash.js that plays this manifest.
+async fn open(browser: &Browser, manifest: &str) -> Result<Front> {
     let script = root().join(".cache/dashjs/dash.all.min.js");
     let script =
         std::fs::read_to_string(&script).with_context(|| format!("no {}: run make setup", script.display()))?;
@@ -92,11 +93,10 @@ async fn page(manifest: &str) -> Result<(Front, Browser)> {
         ("/dash.js", "text/javascript", script),
     ];
     let front = Front::start(Manner::Files(files)).await?;
-    let browser = Browser::start().await?;
     browser
         .open(&format!("http://{}/?manifest={manifest}", front.address))
         .await?;
-    Ok((front, browser))
+    Ok(front)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +107,8 @@ async fn dash_js_plays_through_the_load_balancer_with_little_latency() -> Result
     let local = Local::start(manifest, &["--sample"]).await?;
     local.whole(LONG).await?;
     let balancer = local.pool_http().await?;
-    let (_front, browser) = page(&format!("http://{balancer}/live/sample.mpd")).await?;
+    let browser = Browser::start().await?;
+    let _front = open(&browser, &format!("http://{balancer}/live/sample.mpd")).await?;
     let settled = "video.currentTime > 0 && !video.paused && dash().frames > 50 && dash().latency < 3";
     browser.wait_until(settled, SOON).await?;
     sleep(Duration::from_secs(3)).await; // the first jumps and corrections
@@ -157,7 +158,8 @@ async fn dash_js_goes_on_when_the_publisher_is_back() -> Result<()> {
     let stage = Stage::set().await?;
     let publisher = stage.publish("bframes-aac.flv")?;
     stage.origin.playable("cam", SOON).await?;
-    let (_front, browser) = page(&format!("http://{}/live/cam.mpd", stage.edge.http)).await?;
+    let browser = &stage.browser;
+    let _front = open(browser, &format!("http://{}/live/cam.mpd", stage.edge.http)).await?;
     browser
         .wait_until("video.currentTime > 0 && !video.paused && dash().frames > 100", SOON)
         .await?;
@@ -172,11 +174,45 @@ async fn dash_js_goes_on_when_the_publisher_is_back() -> Result<()> {
             LONG,
         )
         .await?;
-    let last = look(&browser).await?;
+    let last = look(browser).await?;
     println!(
         "latency {:?}, refused {:?}, errors {:?}, standstills {:?}",
         last.latency, last.refused, last.errors, last.stalls
     );
+    ensure!(last.errors.is_empty(), "dash.js says {:?}", last.errors);
+    Ok(())
+}
+
+/// A group's manifest: dash.js knows each quality, and shows the one that is chosen.
+#[tokio::test(flavor = "multi_thread")]
+async fn dash_js_changes_the_quality_of_a_group() -> Result<()> {
+    let Scene { browser, edge, .. } = &Scene::set().await?;
+    let _front = open(browser, &format!("http://{}/live/show.mpd", edge.http)).await?;
+    browser
+        .wait_until("video.currentTime > 0 && !video.paused && dash().frames > 50", SOON)
+        .await?;
+    let heights = "return player.getRepresentationsByType('video').map(({ height }) => height).sort((a, b) => a - b)";
+    let heights: Vec<u64> = serde_json::from_value(browser.eval(heights).await?)?;
+    ensure!(heights == [180, 360], "dash.js knows heights of {heights:?}");
+    browser
+        .eval("player.updateSettings({ streaming: { abr: { autoSwitchBitrate: { video: false } } } })")
+        .await?;
+    for height in [180, 360, 180] {
+        let choose = format!(
+            "const all = player.getRepresentationsByType('video');
+             player.setRepresentationForTypeById('video', all.find((one) => one.height === {height}).id)"
+        );
+        browser.eval(&choose).await?;
+        browser
+            .wait_until(&format!("video.videoHeight === {height}"), SOON)
+            .await?;
+        let position = look(browser).await?.position;
+        browser
+            .wait_until(&format!("video.currentTime > {position} + 1"), SOON)
+            .await?;
+    }
+    let last = look(browser).await?;
+    println!("standstills {:?} ms, refused: {:?}", last.stalls, last.refused);
     ensure!(last.errors.is_empty(), "dash.js says {:?}", last.errors);
     Ok(())
 }

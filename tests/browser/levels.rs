@@ -15,16 +15,16 @@ use crate::stage::SOON;
 /// Nothing is moved on the way from one quality to another that lasts longer than this, on a machine on which all else runs.
 const STILL: Duration = Duration::from_millis(1000);
 
-struct Scene {
-    browser: Browser,
-    edge: Node,
+pub(crate) struct Scene {
+    pub(crate) browser: Browser,
+    pub(crate) edge: Node,
     _encoder: Process,
     _origin: Node,
 }
 
 impl Scene {
     /// An encoder of 360 and 180 lines, an origin, an edge that pulls on demand, and a browser.
-    async fn set() -> Result<Self> {
+    pub(crate) async fn set() -> Result<Self> {
         let origin = Node::start(Role::Origin, &["--group", "{group}_{variant}"]).await?;
         let (rtmp, http) = (
             format!("rtmp://{}/live", origin.rtmp),
