@@ -226,6 +226,49 @@ fn a_member_that_comes_later_takes_the_number_that_is_under_way_and_key_frames_e
     assert_eq!(segment(late.in_unison(&key(3_400), true, LATER, &mut score)), Some(6));
 }
 
+/// One member has key frames that the others lack, and cuts there: at the common ones it goes on.
+#[test]
+fn a_member_is_cut_at_key_frames_at_which_another_with_more_of_them_goes_on() {
+    for distance in [2_000, 3_000] {
+        let unison = Births::default().join(&"show".parse().unwrap(), &"show_1".parse().unwrap(), 0);
+        let mut score = unison.lock();
+        let [mut more, mut other] = [(); 2].map(|()| Cutter::new(Targets::default(), 0));
+        for dts in (0..40_000).step_by(40) {
+            let common = dts % distance == 0;
+            let scene = dts % distance == distance - 400;
+            let kind = |key| if key { UnitKind::Key } else { UnitKind::Frame };
+            more.in_unison(
+                &unit(TrackKind::Video, kind(common || scene), dts),
+                true,
+                LATER,
+                &mut score,
+            );
+            let cut = other.in_unison(&unit(TrackKind::Video, kind(common), dts), true, LATER, &mut score);
+            assert_eq!(cut.is_some(), common, "at {dts}, key frames each {distance}");
+        }
+    }
+}
+
+#[test]
+fn a_member_breaks_where_the_others_did_though_it_comes_later_to_the_key_frame_before() {
+    let unison = Births::default().join(&"show".parse().unwrap(), &"show_1".parse().unwrap(), 0);
+    let mut score = unison.lock();
+    let mut cutters = [(); 2].map(|()| Cutter::new(Targets::default(), 0));
+    let mut cut = |cutters: &mut [Cutter; 2], member: usize, dts| {
+        let key = unit(TrackKind::Video, UnitKind::Key, dts);
+        let cut = cutters[member].in_unison(&key, true, LATER, &mut score);
+        cut.map(|cut| (cut.segment, cut.discontinuity))
+    };
+    assert_eq!([0, 1].map(|member| cut(&mut cutters, member, 0)), [Some((3, 0)); 2]);
+    assert_eq!(cut(&mut cutters, 0, 1_000), Some((4, 0)));
+    cutters[0].discontinuity();
+    assert_eq!(cut(&mut cutters, 0, 1_500), Some((5, 1)));
+    assert_eq!(
+        [1_000, 1_500].map(|dts| cut(&mut cutters, 1, dts)),
+        [Some((4, 0)), Some((5, 1))]
+    );
+}
+
 #[test]
 fn audio_cuts_only_where_there_is_no_video() {
     let mut cutter = Cutter::new(Targets::default(), 0);
