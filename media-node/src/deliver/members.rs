@@ -189,6 +189,18 @@ fn here(delivery: &Delivery, group: &StreamName) -> Vec<Snapshot> {
         .collect()
 }
 
+/// True if a member of that group is live, here or upstream; nothing is pulled for it.
+pub async fn live(delivery: &Delivery, group: &StreamName) -> bool {
+    let upstream = async {
+        delivery
+            .roster
+            .ask(group)
+            .await
+            .is_some_and(|list| list.group == *group)
+    };
+    !here(delivery, group).is_empty() || upstream.await
+}
+
 /// Reports on the playlists of the other members of a stream's group, for its own (RFC 8216bis §4.4.5.4): of those whose windows are
 /// here because somebody asks for them. Empty for a stream that is none's.
 pub fn reports(delivery: &Delivery, name: &StreamName) -> String {
