@@ -132,6 +132,14 @@ impl State {
         self.unsettled_key = None;
     }
 
+    /// It has nothing in common any more with those that it began with: not even the epoch, if it has no segment yet.
+    pub(super) fn leave(&mut self, now_ms: u64) {
+        self.unison = None;
+        if let Clocking::Undecided = self.clocking {
+            self.epoch = now_ms;
+        }
+    }
+
     /// How many units were lost before a clock of the upstream, since the one before.
     pub(super) fn lost_before(&self, clock: &Clock) -> u64 {
         match self.clocking {

@@ -6,8 +6,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::cutter::Cut;
+use crate::media::timeline::{Hint, Placed, Step, Timeline};
+use crate::media::unit::{TrackKind, UnitKind};
 use crate::names::StreamName;
 
 /// Members that begin this long after the first one still begin with it, milliseconds. So long, too, may it take until all of
@@ -17,6 +20,8 @@ const TOGETHER_MS: u64 = 3_000;
 const REMEMBERED: usize = 1_000;
 /// Key frames that are remembered: more than any member is late by.
 const PLACES: usize = 64;
+/// Offsets that are remembered.
+const OFFSETS: usize = 4;
 
 /// Handle of what some members share. The lock is a plain mutex, taken under a stream's, and nothing awaits under it.
 #[derive(Clone, Debug)]
@@ -28,8 +33,9 @@ pub(super) struct Score {
     epoch: u64,
     discontinuity: u64,
     places: VecDeque<Place>,
-    /// What is added to the encoder's time, and when that was found, Unix milliseconds.
-    offset: Option<(i64, u64)>,
+    /// What members add to their encoders' times, the newest last. An old one is not taken for long: it soon fits no more, unless its
+    /// encoder still sends.
+    offsets: Vec<Hint>,
     /// Newest media time with its date.
     date: Option<(i64, u64)>,
 }
@@ -59,7 +65,7 @@ impl Unison {
             epoch,
             discontinuity: 0,
             places: VecDeque::new(),
-            offset: None,
+            offsets: Vec::new(),
             date: None,
         })))
     }
@@ -145,17 +151,31 @@ impl Score {
         date
     }
 
-    /// What a member that begins, or begins again, at `now_ms` is to add to its encoder's time, if another one has just done so.
-    pub(super) fn offset(&self, now_ms: u64) -> Option<i64> {
-        let (offset, found) = self.offset?;
-        (now_ms.saturating_sub(found) <= TOGETHER_MS).then_some(offset)
-    }
-
-    /// A member found what it adds.
-    pub(super) fn found_offset(&mut self, offset: i64, now_ms: u64) {
-        if self.offset(now_ms) != Some(offset) {
-            self.offset = Some((offset, now_ms));
+    /// Places a message on a member's timeline: where another one's would be which comes from the same encoder. False for a
+    /// fresh one that comes from another encoder than those that are here, so that it has nothing in common with them.
+    pub(super) fn place(
+        &mut self,
+        timeline: &mut Timeline,
+        (track, kind): (TrackKind, UnitKind),
+        timestamp: u32,
+        now: Instant,
+    ) -> (Placed, bool) {
+        let before = timeline.offset();
+        let placed = timeline.place_among(track, kind, timestamp, now, &self.offsets);
+        let found = timeline.offset().filter(|_| before != timeline.offset());
+        let Some(offset) = found.filter(|_| !timeline.is_hinted()) else {
+            return (placed, true);
+        };
+        let fresh = before.is_none() && placed.step == Step::Continuous;
+        if fresh && !self.offsets.is_empty() {
+            return (placed, false);
         }
+        if self.offsets.len() == OFFSETS {
+            self.offsets.remove(0);
+        }
+        let dts = placed.dts;
+        self.offsets.push(Hint { offset, dts, at: now });
+        (placed, true)
     }
 }
 
@@ -203,6 +223,8 @@ impl Births {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn name(text: &str) -> StreamName {
@@ -281,12 +303,36 @@ mod tests {
         );
     }
 
+    /// A message of a picture with this timestamp, `ms` after `begin`.
+    fn place(score: &mut Score, timeline: &mut Timeline, timestamp: u32, at: Instant) -> (i64, bool) {
+        let (placed, together) = score.place(timeline, (TrackKind::Video, UnitKind::Key), timestamp, at);
+        (placed.dts, together)
+    }
+
     #[test]
-    fn an_offset_is_shared_for_as_long_as_members_come() {
+    fn a_member_that_lost_its_connection_comes_back_to_the_times_of_the_others() {
         let unison = Unison::new(0);
-        let mut score = unison.lock();
-        assert_eq!(score.offset(0), None);
-        score.found_offset(-40, 1_000);
-        assert_eq!((score.offset(4_000), score.offset(4_001)), (Some(-40), None));
+        let (score, begin) = (&mut unison.lock(), Instant::now());
+        let at = |ms| begin + Duration::from_millis(ms);
+        let mut one = Timeline::with_room();
+        assert_eq!(place(score, &mut one, 0, begin), (1_000, true));
+        assert_eq!(place(score, &mut Timeline::with_room(), 40, at(90)), (1_040, true));
+        // Much later, and by a path that takes a little longer.
+        let mut back = Timeline::resume(600_000, at(600_000));
+        assert_eq!(place(score, &mut back, 607_000, at(608_100)), (608_000, true));
+        // The encoder starts anew: nothing that was found before fits.
+        let mut anew = Timeline::resume(610_000, at(610_000));
+        assert_eq!(place(score, &mut anew, 80, at(612_000)), (612_000, true));
+        let mut other = Timeline::resume(609_900, at(610_000));
+        assert_eq!(place(score, &mut other, 120, at(612_900)), (612_040, true));
+    }
+
+    #[test]
+    fn one_of_another_encoder_has_nothing_in_common() {
+        let unison = Unison::new(0);
+        let (score, begin) = (&mut unison.lock(), Instant::now());
+        assert_eq!(place(score, &mut Timeline::with_room(), 0, begin), (1_000, true));
+        let at = begin + Duration::from_millis(2_500);
+        assert_eq!(place(score, &mut Timeline::with_room(), 0, at), (1_000, false));
     }
 }
