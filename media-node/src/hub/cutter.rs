@@ -38,6 +38,14 @@ const LEAD: u64 = 3;
 /// Numbers that segments of a running stream leave for breaks.
 const SPARE: u64 = 1;
 
+/// The number of the first segment of an epoch: numbers begin at the wall clock in seconds, with nothing stored (see
+/// [`Cutter::in_time`] for why a restarted origin never goes back), and above `used`, the highest one that this process has used for
+/// the name. A name that comes and goes several times within a second is the only one whose numbers are ahead of an origin that would
+/// be started anew, by one each time: the time that starting takes makes up for a few.
+pub(super) fn first_number(epoch_ms: u64, used: Option<u64>) -> u64 {
+    (epoch_ms / 1_000 + LEAD).max(used.map_or(0, |used| used.saturating_add(1)))
+}
+
 /// What the next clock message says of the cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
@@ -55,13 +63,12 @@ pub(super) struct Cutter {
 }
 
 impl Cutter {
-    /// Numbers begin at the wall clock in seconds, with nothing stored: see [`Cutter::in_time`] for why a restarted origin never
-    /// goes back.
-    pub(super) fn new(targets: Targets, epoch_ms: u64) -> Self {
+    /// Numbers begin with `first`, see [`first_number`].
+    pub(super) fn new(targets: Targets, first: u64) -> Self {
         Self {
             targets,
             next: Cut {
-                segment: epoch_ms / 1_000 + LEAD,
+                segment: first,
                 discontinuity: 0,
             },
             begun_at: None,

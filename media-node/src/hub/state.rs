@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::broadcast::{Ring, Start, What};
-use super::cutter::{Cut, Cutter};
+use super::cutter::{Cut, Cutter, first_number};
 use super::registry::Limits;
 use super::unison::Unison;
 use crate::media::clock::{Clock, Run};
@@ -32,6 +32,9 @@ pub(super) struct State {
     pub(super) source: StreamSource,
     pub(super) since: Timestamp,
     pub(super) clocking: Clocking,
+    /// The least number that a segment which is cut here may have, and the highest one that such a segment has had.
+    first: u64,
+    pub(super) used: Option<u64>,
     /// What it shares with members of its group that began when it did.
     pub(super) unison: Option<Unison>,
     pub(super) clock: Option<Arc<Clock>>,
@@ -76,7 +79,10 @@ pub(super) enum Session {
 }
 
 impl State {
-    pub(super) fn new(source: StreamSource, epoch: u64, unison: Option<Unison>) -> Self {
+    /// Of a stream whose name has used numbers up to `used`; `unison` is for a member of a group.
+    pub(super) fn new(source: StreamSource, used: Option<u64>, unison: Option<Unison>) -> Self {
+        let epoch = unison.as_ref().map_or_else(now_ms, Unison::epoch);
+        let first = unison.as_ref().map_or(first_number(epoch, used), Unison::first);
         Self {
             ring: Ring::default(),
             restarts: 0,
@@ -85,6 +91,8 @@ impl State {
             source,
             since: Timestamp::now(),
             clocking: Clocking::Undecided,
+            first,
+            used: None,
             unison,
             clock: None,
             units: 0,
@@ -137,6 +145,7 @@ impl State {
         self.unison = None;
         if let Clocking::Undecided = self.clocking {
             self.epoch = now_ms;
+            self.first = self.first.max(first_number(now_ms, None));
         }
     }
 
@@ -231,9 +240,13 @@ impl State {
         self.tracks = Arc::new(next);
     }
 
+    fn first_of_all(&self) -> u64 {
+        self.first.max(first_number(self.epoch, self.used))
+    }
+
     fn cut(&mut self, unit: &Unit, limits: Limits, group: impl FnOnce() -> Option<StreamName>) {
         if let Clocking::Undecided = self.clocking {
-            self.clocking = Clocking::Own(Cutter::new(limits.targets, self.epoch));
+            self.clocking = Clocking::Own(Cutter::new(limits.targets, self.first_of_all()));
         }
         let Clocking::Own(cutter) = &mut self.clocking else {
             return;
@@ -248,6 +261,7 @@ impl State {
         let Some(Cut { segment, discontinuity }) = cut else {
             return;
         };
+        self.used = self.used.max(Some(segment));
         let alone = || program_date(self.clock.as_deref(), unit.dts, wall_ms);
         let program_ms = match score {
             Some(mut score) => score.date(unit.dts, |at, date| near_date(date, unit.dts - at, wall_ms), alone),

@@ -78,17 +78,17 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// `settings` are those of the hub, which may change; `unison` is for a member of a group.
+    /// `settings` are those of the hub, which may change; `used` is the highest number of a segment that its name has had; `unison` is
+    /// for a member of a group.
     pub(super) fn new(
         id: u64,
         name: StreamName,
         source: StreamSource,
         limits: Limits,
         settings: (Dvr, Groups),
-        unison: Option<Unison>,
+        (used, unison): (Option<u64>, Option<Unison>),
     ) -> Self {
         let (dvr, groups) = settings;
-        let epoch = unison.as_ref().map_or_else(now_ms, Unison::epoch);
         Self(Arc::new(Shared {
             id,
             name,
@@ -100,7 +100,7 @@ impl Stream {
             unconnected: AtomicU64::new(0),
             upstream: Mutex::default(),
             wake: Notify::new(),
-            state: Mutex::new(State::new(source, epoch, unison)),
+            state: Mutex::new(State::new(source, used, unison)),
         }))
     }
 
@@ -272,6 +272,7 @@ impl Stream {
         match state.session {
             Session::Vacant { since, grace, reason } if now.duration_since(since) >= grace => {
                 state.ended.get_or_insert(reason);
+                state.unison = None; // as in `end`
             }
             _ => {}
         }
@@ -283,9 +284,15 @@ impl Stream {
         ended
     }
 
+    /// The highest number that a segment has had which was cut here.
+    pub(super) fn used(&self) -> Option<u64> {
+        self.lock().used
+    }
+
     pub(super) fn end(&self, reason: StreamEnd) {
         let mut state = self.lock();
         state.ended.get_or_insert(reason);
+        state.unison = None; // nobody joins those who have all ended
         if let Session::Live { displaced, .. } = &state.session {
             displaced.cancel();
         }

@@ -83,6 +83,21 @@ async fn a_newcomer_gets_the_running_group_of_pictures_at_once() {
     assert_eq!((clock.media_time_ms, clock.units), (2_000, 25));
 }
 
+/// Files are cached for good under their numbers.
+#[test]
+fn a_stream_that_is_back_within_a_second_uses_no_number_again() {
+    let (hub, mut before) = (hub(), None);
+    for life in 0..3 {
+        let publisher = publish(&hub);
+        publisher.send(video(UnitKind::Config, 0), Some(config("avc1.42c01e")));
+        send_gop(&publisher, 0, 5);
+        let number = publisher.stream().lock().clock.as_ref().map(|clock| clock.segment);
+        assert!(number > before, "life {life}: {number:?} after {before:?}");
+        before = number;
+        publisher.finish(StreamEnd::Unpublished);
+    }
+}
+
 #[tokio::test]
 async fn promised_audio_is_waited_for_and_the_key_frame_before_it_is_kept() {
     let hub = hub();

@@ -4,11 +4,11 @@
 //! Whoever comes first to a key frame decides whether a segment begins there; the others, whose key frames have the same time,
 //! do as it did. Members whose key frames are elsewhere go by themselves.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use super::cutter::Cut;
+use super::cutter::{Cut, first_number};
 use crate::media::timeline::{Hint, Placed, Step, Timeline};
 use crate::media::unit::{TrackKind, UnitKind};
 use crate::names::StreamName;
@@ -25,12 +25,18 @@ const OFFSETS: usize = 4;
 
 /// Handle of what some members share. The lock is a plain mutex, taken under a stream's, and nothing awaits under it.
 #[derive(Clone, Debug)]
-pub(super) struct Unison(Arc<Mutex<Score>>);
+pub(super) struct Unison(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    epoch: u64,
+    first: u64,
+    score: Mutex<Score>,
+}
 
 /// What they share.
 #[derive(Debug)]
 pub(super) struct Score {
-    epoch: u64,
     discontinuity: u64,
     places: VecDeque<Place>,
     /// What members add to their encoders' times, the newest last. An old one is not taken for long: it soon fits no more, unless its
@@ -60,23 +66,28 @@ pub(super) enum Decided {
 }
 
 impl Unison {
-    fn new(epoch: u64) -> Self {
-        Self(Arc::new(Mutex::new(Score {
-            epoch,
+    fn new(epoch: u64, first: u64) -> Self {
+        let score = Mutex::new(Score {
             discontinuity: 0,
             places: VecDeque::new(),
             offsets: Vec::new(),
             date: None,
-        })))
+        });
+        Self(Arc::new(Shared { epoch, first, score }))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Score> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.score.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The epoch of all of them.
     pub(super) fn epoch(&self) -> u64 {
-        self.lock().epoch
+        self.0.epoch
+    }
+
+    /// The least number that a segment of theirs has.
+    pub(super) fn first(&self) -> u64 {
+        self.0.first
     }
 }
 
@@ -179,43 +190,49 @@ impl Score {
     }
 }
 
-/// The newest beginning of each group, and which names ended of late. Bounded.
+/// The beginnings of groups of late, and which numbers names have used that ended. Bounded.
 #[derive(Debug, Default)]
 pub(super) struct Births {
-    newest: HashMap<StreamName, Unison>,
-    /// In order of time.
+    /// In order of time. One whose members have all ended is no more.
+    fresh: VecDeque<(StreamName, Weak<Shared>)>,
+    /// The highest numbers used, in order of time.
     ended: VecDeque<(StreamName, u64)>,
-    /// The newest end that is no longer remembered.
+    /// The highest one that is no longer remembered.
     forgotten: Option<u64>,
 }
 
 impl Births {
-    /// A stream of that name ended at `now_ms`.
-    pub(super) fn ended(&mut self, name: &StreamName, now_ms: u64) {
+    /// A stream of that name ended, whose segments, cut here, had numbers up to `used`.
+    pub(super) fn ended(&mut self, name: &StreamName, used: u64) {
         if self.ended.len() == REMEMBERED {
-            self.forgotten = self.ended.pop_front().map(|(_, at)| at).max(self.forgotten);
+            self.forgotten = self.ended.pop_front().map(|(_, used)| used).max(self.forgotten);
         }
-        self.ended.push_back((name.clone(), now_ms));
+        self.ended.push_back((name.clone(), used));
+    }
+
+    /// The highest number that may have been used for that name; none if there is no such.
+    pub(super) fn used(&self, name: &StreamName) -> Option<u64> {
+        let ended = self.ended.iter().rev().find(|(ended, _)| ended == name);
+        ended.map(|(_, used)| *used).or(self.forgotten)
     }
 
     /// What a member of `group` that begins at `now_ms` has in common with others.
     ///
-    /// Segment numbers begin at the epoch, so no number may be used twice for a name: it joins those that began at most
-    /// [`TOGETHER_MS`] ago only if no stream of its name has lived in the second of their epoch or later. What an earlier one used
-    /// was below the number that an origin would have begun with at its end, and so below all of theirs.
+    /// No number may be used twice for a name: it joins the first of those that began at most [`TOGETHER_MS`] ago whose numbers are
+    /// all above what its name has used. Where there is none, others may join it.
     pub(super) fn join(&mut self, group: &StreamName, name: &StreamName, now_ms: u64) -> Unison {
-        let ended = self.ended.iter().rev().find(|(ended, _)| ended == name);
-        let lived_to = ended.map(|(_, at)| *at).max(self.forgotten);
+        let used = self.used(name);
         let fresh = |unison: &Unison| now_ms.checked_sub(unison.epoch()).is_some_and(|age| age <= TOGETHER_MS);
-        if let Some(unison) = self.newest.get(group).filter(|unison| fresh(unison))
-            && lived_to.is_none_or(|end| end / 1_000 < unison.epoch() / 1_000)
-        {
-            return unison.clone();
+        self.fresh
+            .retain(|(_, unison)| unison.upgrade().map(Unison).is_some_and(|unison| fresh(&unison)));
+        let of_group = self.fresh.iter().filter(|(of, _)| of == group);
+        let mut joinable = of_group.filter_map(|(_, unison)| unison.upgrade().map(Unison));
+        if let Some(unison) = joinable.find(|unison| used.is_none_or(|used| used < unison.first())) {
+            return unison;
         }
-        self.newest.retain(|_, unison| fresh(unison));
-        let unison = Unison::new(now_ms);
-        if self.newest.len() < REMEMBERED {
-            self.newest.insert(group.clone(), unison.clone());
+        let unison = Unison::new(now_ms, first_number(now_ms, used));
+        if self.fresh.len() < REMEMBERED {
+            self.fresh.push_back((group.clone(), Arc::downgrade(&unison.0)));
         }
         unison
     }
@@ -231,56 +248,92 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn epoch(births: &mut Births, group: &str, member: &str, now_ms: u64) -> u64 {
-        births.join(&name(group), &name(member), now_ms).epoch()
+    /// Those who began, of whom none has ended.
+    #[derive(Default)]
+    struct Alive(Births, Vec<Unison>);
+
+    impl Alive {
+        fn join(&mut self, group: &str, member: &str, now_ms: u64) -> (u64, u64) {
+            let unison = self.0.join(&name(group), &name(member), now_ms);
+            self.1.push(unison.clone());
+            (unison.epoch(), unison.first())
+        }
     }
 
     #[test]
     fn members_that_begin_together_have_one_epoch_and_others_their_own() {
-        let mut births = Births::default();
-        assert_eq!(epoch(&mut births, "show", "show_1080", 10_000), 10_000);
-        assert_eq!(epoch(&mut births, "show", "show_480", 13_000), 10_000);
-        assert_eq!(epoch(&mut births, "news", "news_480", 10_100), 10_100);
-        assert_eq!(epoch(&mut births, "show", "show_240", 13_001), 13_001, "too late");
-        assert_eq!(epoch(&mut births, "show", "show_720", 13_100), 13_001);
+        let mut births = Alive::default();
+        assert_eq!(births.join("show", "show_1080", 10_000), (10_000, 13));
+        assert_eq!(births.join("show", "show_480", 13_000), (10_000, 13));
+        assert_eq!(births.join("news", "news_480", 13_000), (13_000, 16));
+        assert_eq!(births.join("show", "show_240", 13_001), (13_001, 16), "too late");
+        assert_eq!(births.join("show", "show_720", 13_100), (13_001, 16));
         assert_eq!(
-            epoch(&mut births, "show", "show_720p", 12_000),
+            births.join("show", "show_720p", 12_000).0,
             12_000,
             "the clock went back"
         );
     }
 
-    /// Its numbers begin at the epoch: a name that has lived since then has used some of them.
+    /// Its numbers begin at the epoch: a name that has used some of them can't.
     #[test]
-    fn a_name_that_has_lived_since_the_epoch_begins_on_its_own() {
+    fn a_name_that_has_used_a_number_begins_above_it_and_stands_in_nobodys_way() {
+        let mut births = Alive::default();
+        births.0.ended(&name("show_480"), 12);
+        assert_eq!(births.join("show", "show_1080", 10_000), (10_000, 13));
+        assert_eq!(
+            births.join("show", "show_480", 10_500),
+            (10_000, 13),
+            "all of theirs are above"
+        );
+        births.0.ended(&name("show_480"), 13);
+        assert_eq!(births.join("show", "show_480", 10_600), (10_600, 14));
+        assert_eq!(
+            births.join("show", "show_720", 10_700),
+            (10_000, 13),
+            "with the first ones"
+        );
+        births.0.ended(&name("show_480"), 14);
+        assert_eq!(
+            births.join("show", "show_480", 10_900),
+            (10_900, 15),
+            "within one second"
+        );
+    }
+
+    /// An encoder is started anew within the second in which it ended.
+    #[test]
+    fn members_that_all_return_at_once_begin_together_again() {
         let mut births = Births::default();
-        births.ended(&name("show_480"), 9_999);
-        assert_eq!(epoch(&mut births, "show", "show_1080", 10_000), 10_000);
-        assert_eq!(epoch(&mut births, "show", "show_480", 10_500), 10_000);
-        births.ended(&name("show_480"), 11_000);
-        assert_eq!(epoch(&mut births, "show", "show_480", 11_100), 11_100);
-        // In the second of the epoch the first number may be the same.
-        births.ended(&name("show_240"), 11_050);
-        assert_eq!(epoch(&mut births, "show", "show_240", 11_900), 11_900);
+        let one = births.join(&name("show"), &name("show_1080"), 10_000);
+        let other = births.join(&name("show"), &name("show_480"), 10_000);
+        drop((one, other));
+        for member in ["show_1080", "show_480"] {
+            births.ended(&name(member), 13);
+        }
+        let first = births.join(&name("show"), &name("show_1080"), 10_800);
+        let second = births.join(&name("show"), &name("show_480"), 10_900);
+        assert_eq!((first.epoch(), second.epoch()), (10_800, 10_800));
+        assert_eq!(second.first(), 14);
+        drop((first, second));
+        let third = births.join(&name("show"), &name("show_240"), 11_000);
+        assert_eq!(third.epoch(), 11_000, "the others are gone");
     }
 
     #[test]
-    fn what_is_forgotten_counts_as_lived() {
-        let mut births = Births::default();
-        for at in 0..=REMEMBERED as u64 {
-            births.ended(&name("other"), 20_000 + at);
+    fn what_is_forgotten_counts_as_used() {
+        let mut births = Alive::default();
+        births.0.ended(&name("show_480"), 40);
+        for at in 0..REMEMBERED as u64 {
+            births.0.ended(&name("other"), at.min(23));
         }
-        assert_eq!(epoch(&mut births, "show", "show_1080", 20_500), 20_500);
-        assert_eq!(
-            epoch(&mut births, "show", "show_480", 20_600),
-            20_600,
-            "it may have lived to 20,000"
-        );
+        assert_eq!(births.0.used(&name("show_480")), Some(40));
+        assert_eq!(births.join("show", "show_1080", 20_500).1, 41);
     }
 
     #[test]
     fn a_late_members_dates_are_those_of_the_first() {
-        let unison = Unison::new(0);
+        let unison = Unison::new(0, 3);
         let mut score = unison.lock();
         let cut = Cut {
             segment: 3,
@@ -311,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_member_that_lost_its_connection_comes_back_to_the_times_of_the_others() {
-        let unison = Unison::new(0);
+        let unison = Unison::new(0, 3);
         let (score, begin) = (&mut unison.lock(), Instant::now());
         let at = |ms| begin + Duration::from_millis(ms);
         let mut one = Timeline::with_room();
@@ -329,7 +382,7 @@ mod tests {
 
     #[test]
     fn one_of_another_encoder_has_nothing_in_common() {
-        let unison = Unison::new(0);
+        let unison = Unison::new(0, 3);
         let (score, begin) = (&mut unison.lock(), Instant::now());
         assert_eq!(place(score, &mut Timeline::with_room(), 0, begin), (1_000, true));
         let at = begin + Duration::from_millis(2_500);
