@@ -263,11 +263,19 @@ impl State {
         };
         self.used = self.used.max(Some(segment));
         let alone = || program_date(self.clock.as_deref(), unit.dts, wall_ms);
-        let program_ms = match score {
-            Some(mut score) => score.date(unit.dts, |at, date| near_date(date, unit.dts - at, wall_ms), alone),
+        let program_ms = match &mut score {
+            Some(score) => score.date(unit.dts, |at, date| near_date(date, unit.dts - at, wall_ms), alone),
             None => alone(),
         };
-        let targets = cutter.targets();
+        drop(score);
+        let (group, targets) = (group(), cutter.targets());
+        if self
+            .unison
+            .as_ref()
+            .is_some_and(|unison| group.as_ref() != Some(unison.group()))
+        {
+            self.unison = None; // what happens to the others is nothing to it any more
+        }
         let audio_next = self.audio.next();
         if let Some(next) = audio_next {
             self.audio.anchor(next); // as every other node does on this message
@@ -291,7 +299,7 @@ impl State {
             window_ms: limits.targets.window_ms,
             audio_next,
             run: Run::of(goes_on.map(|before| before.run), unit.dts, program_ms),
-            group: group(),
+            group,
         });
         self.clock = Some(Arc::clone(&clock));
         self.ring

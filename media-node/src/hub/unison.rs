@@ -29,6 +29,7 @@ pub(super) struct Unison(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    group: StreamName,
     epoch: u64,
     first: u64,
     score: Mutex<Score>,
@@ -66,18 +67,28 @@ pub(super) enum Decided {
 }
 
 impl Unison {
-    fn new(epoch: u64, first: u64) -> Self {
+    fn new(group: &StreamName, epoch: u64, first: u64) -> Self {
         let score = Mutex::new(Score {
             discontinuity: 0,
             places: VecDeque::new(),
             offsets: Vec::new(),
             date: None,
         });
-        Self(Arc::new(Shared { epoch, first, score }))
+        Self(Arc::new(Shared {
+            group: group.clone(),
+            epoch,
+            first,
+            score,
+        }))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Score> {
         self.0.score.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The group that they were born in.
+    pub(super) fn group(&self) -> &StreamName {
+        &self.0.group
     }
 
     /// The epoch of all of them.
@@ -230,7 +241,7 @@ impl Births {
         if let Some(unison) = joinable.find(|unison| used.is_none_or(|used| used < unison.first())) {
             return unison;
         }
-        let unison = Unison::new(now_ms, first_number(now_ms, used));
+        let unison = Unison::new(group, now_ms, first_number(now_ms, used));
         if self.fresh.len() < REMEMBERED {
             self.fresh.push_back((group.clone(), Arc::downgrade(&unison.0)));
         }
@@ -333,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_late_members_dates_are_those_of_the_first() {
-        let unison = Unison::new(0, 3);
+        let unison = Unison::new(&name("show"), 0, 3);
         let mut score = unison.lock();
         let cut = Cut {
             segment: 3,
@@ -364,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_member_that_lost_its_connection_comes_back_to_the_times_of_the_others() {
-        let unison = Unison::new(0, 3);
+        let unison = Unison::new(&name("show"), 0, 3);
         let (score, begin) = (&mut unison.lock(), Instant::now());
         let at = |ms| begin + Duration::from_millis(ms);
         let mut one = Timeline::with_room();
@@ -382,7 +393,7 @@ mod tests {
 
     #[test]
     fn one_of_another_encoder_has_nothing_in_common() {
-        let unison = Unison::new(0, 3);
+        let unison = Unison::new(&name("show"), 0, 3);
         let (score, begin) = (&mut unison.lock(), Instant::now());
         assert_eq!(place(score, &mut Timeline::with_room(), 0, begin), (1_000, true));
         let at = begin + Duration::from_millis(2_500);
