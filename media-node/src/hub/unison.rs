@@ -20,6 +20,8 @@ const TOGETHER_MS: u64 = 3_000;
 const REMEMBERED: usize = 1_000;
 /// Key frames that are remembered: more than any member is late by.
 const PLACES: usize = 64;
+/// A mapping of dates that was too far off for whoever came, so often in a row, is replaced.
+const DATE_OFF: u32 = 4;
 /// Offsets that are remembered.
 const OFFSETS: usize = 4;
 
@@ -45,6 +47,8 @@ pub(super) struct Score {
     offsets: Vec<Hint>,
     /// Newest media time with its date.
     date: Option<(i64, u64)>,
+    /// How often in a row it was too far off.
+    date_off: u32,
 }
 
 /// What was decided at a key frame.
@@ -73,6 +77,7 @@ impl Unison {
             places: VecDeque::new(),
             offsets: Vec::new(),
             date: None,
+            date_off: 0,
         });
         Self(Arc::new(Shared {
             group: group.clone(),
@@ -163,9 +168,14 @@ impl Score {
             Some((newest, date)) if dts < newest => return date.saturating_add_signed(dts - newest),
             Some((newest, date)) => match next(newest, date) {
                 Some(date) => date,
-                None => return alone(),
+                None if self.date_off + 1 < DATE_OFF => {
+                    self.date_off += 1;
+                    return alone();
+                }
+                None => alone(),
             },
         };
+        self.date_off = 0;
         self.date = Some((dts, date));
         if let Some(place) = place {
             self.places[place].program_ms = Some(date);
@@ -365,6 +375,24 @@ mod tests {
             51_505,
             "which moves nobody else"
         );
+    }
+
+    /// The wall clock was set, or all members lost time.
+    #[test]
+    fn dates_that_are_too_far_off_for_all_are_replaced_for_all() {
+        let unison = Unison::new(&name("show"), 0, 3);
+        let mut score = unison.lock();
+        assert_eq!(score.date(0, |_, _| None, || 50_000), 50_000);
+        let near = |wall: u64| move |at: i64, date: u64| (date + 1_000 == wall && at == 4_000).then_some(wall);
+        for (dts, wall) in [(1_000, 71_000), (2_000, 72_000), (3_000, 73_000), (4_000, 74_000)] {
+            assert_eq!(score.date(dts, near(0), || wall), wall);
+        }
+        assert_eq!(
+            score.date(4_000 - 500, near(0), || 0),
+            73_500,
+            "another one, by the media"
+        );
+        assert_eq!(score.date(5_000, near(75_000), || 0), 75_000);
     }
 
     /// A message of a picture with this timestamp, `ms` after `begin`.
