@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Delivery;
-use crate::hub::Snapshot;
+use crate::hub::{Snapshot, Stream};
 use crate::names::StreamName;
 use crate::package::dash;
 use crate::package::hls::channel::{Channel, Rendered};
@@ -55,6 +55,8 @@ pub type Folders = Arc<dyn Fn(&StreamName) -> Vec<Arc<str>> + Send + Sync>;
 pub struct Member {
     /// Its name.
     pub name: StreamName,
+    /// The stream.
+    pub stream: Stream,
     /// Its window.
     pub channel: Channel,
     /// What a playlist says of it; its folder is `NAME/`.
@@ -299,7 +301,12 @@ pub async fn members(delivery: &Delivery, group: &StreamName) -> Vec<Member> {
             }
             let variant = channel.with(|window| Variant::measure(window, format!("{name}/")))?;
             let carried = variant.video.is_some() || variant.audio.is_some();
-            carried.then_some(Member { name, channel, variant })
+            carried.then_some(Member {
+                name,
+                stream,
+                channel,
+                variant,
+            })
         });
     }
     let mut members: Vec<Member> = Vec::new();

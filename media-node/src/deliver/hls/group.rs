@@ -47,6 +47,8 @@ async fn manifest(delivery: &Delivery, name: &StreamName, form: dash::Form) -> O
         channel.with(|window| Outline::of(window, folder(name, plain)))
     };
     let members = members::members(delivery, name).await;
+    // Players ask anew each second: one that nobody watches at the moment is not to be pulled again and again.
+    members.iter().for_each(|member| member.stream.offer());
     let mut outlines: Vec<Outline> = members
         .iter()
         .map(|member| outline(&member.name, &member.channel))
