@@ -29,8 +29,11 @@ pub const FILE: &str = "group.json";
 
 /// What a node upstream has said is taken for this long.
 const FRESH: Duration = Duration::from_secs(2);
-/// Groups that are asked about upstream within that time; one more is looked for on this node alone.
+/// Groups that are asked about upstream within that time; one more is looked for on this node alone. Names that have led to nothing
+/// so far leave those free that have members.
 const MAX_ASKED: usize = 256;
+/// A group that was found is known as one for this long.
+const FOUND: Duration = Duration::from_secs(60);
 /// A node upstream is waited for at most this long, and then the next one is asked.
 const ANSWER: Duration = Duration::from_secs(1);
 /// All of them are, together.
@@ -68,6 +71,8 @@ pub struct Roster {
     folders: Folders,
     upstream: Upstream,
     asked: Mutex<HashMap<StreamName, Asked>>,
+    /// Groups that a node upstream had members of, and when; at most [`MAX_ASKED`].
+    found: Mutex<HashMap<StreamName, Instant>>,
     known: Mutex<HashMap<StreamName, Known>>,
     manifests: Mutex<HashMap<(StreamName, dash::Form), (Instant, Rendered)>>,
 }
@@ -108,6 +113,7 @@ impl Roster {
             folders,
             upstream: Upstream::default(),
             asked: Mutex::default(),
+            found: Mutex::default(),
             known: Mutex::default(),
             manifests: Mutex::default(),
         }
@@ -142,7 +148,11 @@ impl Roster {
                 Some((said, _)) => said.elapsed() < FRESH,
                 None => at.elapsed() < ANSWERS,
             });
-            if asked.len() >= MAX_ASKED && !asked.contains_key(name) {
+            let most = match self.is_found(name) {
+                true => MAX_ASKED * 2,
+                false => MAX_ASKED,
+            };
+            if asked.len() >= most && !asked.contains_key(name) {
                 return None;
             }
             let entry = asked.entry(name.clone());
@@ -152,10 +162,27 @@ impl Roster {
         let (_, list) = cell
             .get_or_init(|| async {
                 let list = tokio::time::timeout(ANSWERS, self.fetch(&folders)).await;
-                (Instant::now(), list.ok().flatten())
+                let list = list.ok().flatten();
+                if list.is_some() {
+                    self.keep_found(name);
+                }
+                (Instant::now(), list)
             })
             .await;
         list.clone()
+    }
+
+    fn is_found(&self, name: &StreamName) -> bool {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.get(name).is_some_and(|at| at.elapsed() < FOUND)
+    }
+
+    fn keep_found(&self, name: &StreamName) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.retain(|_, at| at.elapsed() < FOUND);
+        if found.len() < MAX_ASKED || found.contains_key(name) {
+            found.insert(name.clone(), Instant::now());
+        }
     }
 
     /// The list of the first node that has one.
@@ -376,5 +403,29 @@ mod tests {
         let again = Instant::now();
         assert!(roster.ask(&name).await.is_none());
         assert!(again.elapsed() < ANSWER / 2, "{:?}", again.elapsed());
+    }
+
+    /// Anybody can ask for names that nobody has.
+    #[tokio::test]
+    async fn invented_names_hide_no_group_that_was_found() {
+        let node = listener().await;
+        let roster = roster(&[&node]);
+        let name: StreamName = "show".parse().unwrap();
+        let (list, ()) = tokio::join!(roster.ask(&name), answer(&node));
+        assert!(list.is_some());
+        {
+            let mut asked = roster.asked.lock().unwrap();
+            asked.clear(); // what was said is too old
+            let invented = (0..MAX_ASKED).map(|n| format!("x{n}").parse().unwrap());
+            asked.extend(invented.map(|name: StreamName| (name, (Instant::now(), Arc::default()))));
+        }
+        assert!(roster.ask(&"news".parse().unwrap()).await.is_none(), "one more");
+        let ask = async {
+            tokio::select! {
+                list = roster.ask(&name) => list,
+                () = async { answer(&node).await; std::future::pending().await } => None,
+            }
+        };
+        assert!(ask.await.is_some());
     }
 }
