@@ -306,14 +306,14 @@ async fn an_encoder_that_returns_goes_on_with_qualities_that_match() {
     }
     lists(&origin, &["show_360", "show_180"]).await;
     let before = agree(&origin, 3, |_| true).await;
-    let (_, (first, ..)) = before.first_key_value().unwrap();
+    let (_, (newest, ..)) = before.last_key_value().unwrap();
     encoder.signal(Signal::Kill).await.unwrap();
     encoder.wait(LONG).await.unwrap();
     let _encoder = encode(&origin, &QUALITIES);
     let again = |found: &Segments| {
         found
             .values()
-            .filter(|(discontinuity, ..)| discontinuity > first)
+            .filter(|(discontinuity, ..)| discontinuity > newest)
             .count()
             >= 3
     };

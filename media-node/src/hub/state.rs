@@ -240,13 +240,10 @@ impl State {
         self.tracks = Arc::new(next);
     }
 
-    fn first_of_all(&self) -> u64 {
-        self.first.max(first_number(self.epoch, self.used))
-    }
-
     fn cut(&mut self, unit: &Unit, limits: Limits, group: impl FnOnce() -> Option<StreamName>) {
         if let Clocking::Undecided = self.clocking {
-            self.clocking = Clocking::Own(Cutter::new(limits.targets, self.first_of_all()));
+            let first = self.first.max(first_number(self.epoch, self.used));
+            self.clocking = Clocking::Own(Cutter::new(limits.targets, first));
         }
         let Clocking::Own(cutter) = &mut self.clocking else {
             return;
