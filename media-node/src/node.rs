@@ -126,8 +126,8 @@ impl Node {
         let archive = node.archive()?;
         let puller = node.puller()?;
         let delivery = node.delivery(archive, &puller);
-        let rules = PublishRules::new(node.settings.require_publishing_rules);
-        node.start_keeping(&delivery, &rules);
+        let rules = node.rules();
+        node.tasks.spawn(delivery.channels.clone().keep(node.hub.clone()));
         node.start_ingest(rtmp, queue, &puller, &rules, &delivery);
         let certificates = tls.map(|(certificates, follower)| {
             node.tasks.spawn(follower.run(node.ops.clone()));
@@ -159,17 +159,13 @@ impl Node {
         ))
     }
 
-    fn start_keeping(&self, delivery: &Delivery, rules: &PublishRules) {
-        self.tasks.spawn(delivery.channels.clone().keep(self.hub.clone()));
+    /// Who may publish; what the hub is to know of that is set before anybody is admitted by it.
+    fn rules(&self) -> PublishRules {
         let (hub, dvr, groups) = (self.hub.clone(), self.settings.dvr.time, self.settings.groups.clone());
-        let (mut rules, stop) = (rules.watch(), self.deliver.clone());
-        self.tasks.spawn(async move {
-            while let Some(Ok(())) = stop.run_until_cancelled(rules.changed()).await {
-                let said = Arc::clone(&rules.borrow_and_update());
-                hub.dvr().set(said.dvr.unwrap_or(dvr));
-                hub.groups().set(said.groups.as_ref().unwrap_or(&groups));
-            }
-        });
+        PublishRules::new(self.settings.require_publishing_rules).applying(move |said| {
+            hub.dvr().set(said.dvr.unwrap_or(dvr));
+            hub.groups().set(said.groups.as_ref().unwrap_or(&groups));
+        })
     }
 
     fn delivery(&self, archive: Archive, puller: &Puller) -> Delivery {

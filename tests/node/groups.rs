@@ -197,7 +197,7 @@ async fn an_origin_and_edges_one_below_the_other_list_the_same_qualities_with_ma
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quality_that_comes_is_added_and_one_that_ends_leaves() {
-    let origin = Node::start(Role::Origin, &["--group", PATTERN]).await.unwrap();
+    let mut origin = Node::start(Role::Origin, &["--group", PATTERN]).await.unwrap();
     let edge = edge_of(&origin).await;
     let _small = encode(&origin, &QUALITIES[1..]);
     origin.playable("show_180", LONG).await.unwrap();
@@ -211,12 +211,30 @@ async fn a_quality_that_comes_is_added_and_one_that_ends_leaves() {
         lists(node, &["show_180"]).await;
     }
     // A stream that is named as the group is itself.
-    let _show = publish_sample(&origin, "show").await;
+    let show = publish_sample(&origin, "show").await;
     let own = variants(&origin, "/live/show.m3u8").await.unwrap();
     assert_eq!(
         own.iter().map(|(uri, _)| uri.as_str()).collect::<Vec<_>>(),
         ["show/video.m3u8"]
     );
+    // Once it has ended, the group is what lives under its name, though it can still be played back.
+    show.stop().await;
+    lists(&origin, &["show_180"]).await;
+    // An edge that can't ask any more for a stream of that name lists what it has.
+    origin.kill().await.unwrap();
+    wait_until(LONG, "the edge can't ask", || async {
+        match web::get(&edge.http_url("/live/nothing.m3u8"))
+            .await
+            .map(|answer| answer.status)
+        {
+            Ok(status) if status == 503 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+    .unwrap();
+    let kept = variants(&edge, "/live/show.m3u8").await.unwrap();
+    assert_eq!(kept.len(), 1, "{kept:?}");
 }
 
 /// One manifest of MPEG-DASH: each quality is a Representation over the files that HLS lists, the sound is there once.
@@ -288,14 +306,14 @@ async fn an_encoder_that_returns_goes_on_with_qualities_that_match() {
     }
     lists(&origin, &["show_360", "show_180"]).await;
     let before = agree(&origin, 3, |_| true).await;
-    let (_, (first, ..)) = before.first_key_value().unwrap();
+    let (_, (newest, ..)) = before.last_key_value().unwrap();
     encoder.signal(Signal::Kill).await.unwrap();
     encoder.wait(LONG).await.unwrap();
     let _encoder = encode(&origin, &QUALITIES);
     let again = |found: &Segments| {
         found
             .values()
-            .filter(|(discontinuity, ..)| discontinuity > first)
+            .filter(|(discontinuity, ..)| discontinuity > newest)
             .count()
             >= 3
     };

@@ -73,19 +73,18 @@ pub async fn answer<B>(
         let text = serde_json::to_string(&list).unwrap_or_default(); // numbers and strings: can't fail
         return Ok(send(delivery, request, Kind::Json(Rendered::new(text))));
     }
-    let channel = match (
-        channel(delivery, name, newcomer || matches!(ask, Ask::Manifest(_))).await,
-        ask,
-    ) {
-        (Err(Sorry::Refused(refusal)), Ask::Multivariant { plain }) => {
-            let reply = group::multivariant(delivery, name, plain).await.ok_or(refusal)?;
-            return Ok(send(delivery, request, reply));
+    let whole = newcomer || matches!(ask, Ask::Manifest(_));
+    let channel = match channel(delivery, name, whole).await {
+        // One that has ended hides no group of its name that lives.
+        Ok(channel) if !(whole && channel.with(Window::ended) && members::live(delivery, name).await) => channel,
+        // Its own node may be away while members of the group are here.
+        found => {
+            let reply = group::answer(delivery, name, &ask).await;
+            match (reply, found) {
+                (Some(reply), _) => return Ok(send(delivery, request, reply)),
+                (None, found) => found?,
+            }
         }
-        (Err(Sorry::Refused(refusal)), Ask::Manifest(form)) => {
-            let reply = group::manifest(delivery, name, form).await.ok_or(refusal)?;
-            return Ok(send(delivery, request, reply));
-        }
-        (found, _) => found?,
     };
     channel.asked();
     let reply = match ask {

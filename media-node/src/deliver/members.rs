@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Delivery;
-use crate::hub::Snapshot;
+use crate::hub::{Snapshot, Stream};
 use crate::names::StreamName;
 use crate::package::dash;
 use crate::package::hls::channel::{Channel, Rendered};
@@ -29,10 +29,15 @@ pub const FILE: &str = "group.json";
 
 /// What a node upstream has said is taken for this long.
 const FRESH: Duration = Duration::from_secs(2);
-/// Groups that are asked about upstream within that time; one more is looked for on this node alone.
+/// Groups that are asked about upstream within that time; one more is looked for on this node alone. Names that have led to nothing
+/// so far leave those free that have members.
 const MAX_ASKED: usize = 256;
-/// A node upstream is waited for at most this long.
-const ANSWER: Duration = Duration::from_secs(3);
+/// A group that was found is known as one for this long.
+const FOUND: Duration = Duration::from_secs(60);
+/// A node upstream is waited for at most this long, and then the next one is asked.
+const ANSWER: Duration = Duration::from_secs(1);
+/// All of them are, together.
+const ANSWERS: Duration = Duration::from_secs(3);
 /// A member waits at most this long for its first segment, all together.
 const BEGIN: Duration = Duration::from_secs(6);
 /// Once one member is there, the others are waited for at most this long: one that does not go on holds nobody up.
@@ -53,6 +58,8 @@ pub type Folders = Arc<dyn Fn(&StreamName) -> Vec<Arc<str>> + Send + Sync>;
 pub struct Member {
     /// Its name.
     pub name: StreamName,
+    /// The stream.
+    pub stream: Stream,
     /// Its window.
     pub channel: Channel,
     /// What a playlist says of it; its folder is `NAME/`.
@@ -64,14 +71,17 @@ pub struct Roster {
     folders: Folders,
     upstream: Upstream,
     asked: Mutex<HashMap<StreamName, Asked>>,
+    /// Groups that a node upstream had members of, and when; at most [`MAX_ASKED`].
+    found: Mutex<HashMap<StreamName, Instant>>,
     known: Mutex<HashMap<StreamName, Known>>,
     manifests: Mutex<HashMap<(StreamName, dash::Form), (Instant, Rendered)>>,
 }
 
 /// When they were looked up, and the names.
 type Known = (Instant, Arc<[StreamName]>);
-/// When it was asked first, and what was said.
-type Asked = (Instant, Arc<OnceCell<Option<Arc<List>>>>);
+/// When it was asked first, and when what was said: a failure, too, holds for a while.
+type Asked = (Instant, Arc<OnceCell<Answer>>);
+type Answer = (Instant, Option<Arc<List>>);
 
 /// The list of a group's members.
 #[derive(Debug, Serialize, Deserialize)]
@@ -103,6 +113,7 @@ impl Roster {
             folders,
             upstream: Upstream::default(),
             asked: Mutex::default(),
+            found: Mutex::default(),
             known: Mutex::default(),
             manifests: Mutex::default(),
         }
@@ -133,29 +144,66 @@ impl Roster {
         }
         let cell = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            asked.retain(|_, (at, _)| at.elapsed() < FRESH);
-            if asked.len() >= MAX_ASKED && !asked.contains_key(name) {
+            asked.retain(|_, (at, cell)| match cell.get() {
+                Some((said, _)) => said.elapsed() < FRESH,
+                None => at.elapsed() < ANSWERS,
+            });
+            let most = match self.is_found(name) {
+                true => MAX_ASKED * 2,
+                false => MAX_ASKED,
+            };
+            if asked.len() >= most && !asked.contains_key(name) {
                 return None;
             }
             let entry = asked.entry(name.clone());
             Arc::clone(&entry.or_insert_with(|| (Instant::now(), Arc::default())).1)
         };
-        let fetch = cell.get_or_init(|| async {
-            for folder in &folders {
-                let text = self.upstream.fetch(folder, FILE, MAX_LIST).await;
-                match text.map(|text| serde_json::from_slice::<List>(&text)) {
-                    Ok(Ok(list)) if list.members.is_empty() => {}
-                    Ok(Ok(mut list)) => {
-                        list.members.truncate(MAX_MEMBERS);
-                        return Some(Arc::new(list));
-                    }
-                    Ok(Err(error)) => tracing::info!(%error, %folder, "failed to read a list of members"),
-                    Err(error) => tracing::debug!(%error, "failed to fetch a list of members"),
+        // Within what is kept: who waits for a node that does not answer does so for all who ask.
+        let (_, list) = cell
+            .get_or_init(|| async {
+                let list = tokio::time::timeout(ANSWERS, self.fetch(&folders)).await;
+                let list = list.ok().flatten();
+                if list.is_some() {
+                    self.keep_found(name);
                 }
+                (Instant::now(), list)
+            })
+            .await;
+        list.clone()
+    }
+
+    fn is_found(&self, name: &StreamName) -> bool {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.get(name).is_some_and(|at| at.elapsed() < FOUND)
+    }
+
+    fn keep_found(&self, name: &StreamName) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.retain(|_, at| at.elapsed() < FOUND);
+        if found.len() < MAX_ASKED || found.contains_key(name) {
+            found.insert(name.clone(), Instant::now());
+        }
+    }
+
+    /// The list of the first node that has one.
+    async fn fetch(&self, folders: &[Arc<str>]) -> Option<Arc<List>> {
+        for folder in folders {
+            let fetch = self.upstream.fetch(folder, FILE, MAX_LIST);
+            let Ok(text) = tokio::time::timeout(ANSWER, fetch).await else {
+                tracing::debug!(%folder, "no list of members in time");
+                continue;
+            };
+            match text.map(|text| serde_json::from_slice::<List>(&text)) {
+                Ok(Ok(list)) if list.members.is_empty() => {}
+                Ok(Ok(mut list)) => {
+                    list.members.truncate(MAX_MEMBERS);
+                    return Some(Arc::new(list));
+                }
+                Ok(Err(error)) => tracing::info!(%error, %folder, "failed to read a list of members"),
+                Err(error) => tracing::debug!(%error, "failed to fetch a list of members"),
             }
-            None
-        });
-        tokio::time::timeout(ANSWER, fetch).await.ok().cloned().flatten()
+        }
+        None
     }
 }
 
@@ -168,6 +216,18 @@ fn here(delivery: &Delivery, group: &StreamName) -> Vec<Snapshot> {
     snapshots
         .filter(|stream| stream.playable && stream.group.as_ref() == Some(group))
         .collect()
+}
+
+/// True if a member of that group is live, here or upstream; nothing is pulled for it.
+pub async fn live(delivery: &Delivery, group: &StreamName) -> bool {
+    let upstream = async {
+        delivery
+            .roster
+            .ask(group)
+            .await
+            .is_some_and(|list| list.group == *group)
+    };
+    !here(delivery, group).is_empty() || upstream.await
 }
 
 /// Reports on the playlists of the other members of a stream's group, for its own (RFC 8216bis §4.4.5.4): of those whose windows are
@@ -268,7 +328,12 @@ pub async fn members(delivery: &Delivery, group: &StreamName) -> Vec<Member> {
             }
             let variant = channel.with(|window| Variant::measure(window, format!("{name}/")))?;
             let carried = variant.video.is_some() || variant.audio.is_some();
-            carried.then_some(Member { name, channel, variant })
+            carried.then_some(Member {
+                name,
+                stream,
+                channel,
+                variant,
+            })
         });
     }
     let mut members: Vec<Member> = Vec::new();
@@ -287,4 +352,80 @@ pub async fn members(delivery: &Delivery, group: &StreamName) -> Vec<Member> {
 fn rank(member: &Member) -> (Reverse<u32>, Reverse<u64>, &StreamName) {
     let height = member.variant.video.as_ref().map_or(0, |video| video.height);
     (Reverse(height), Reverse(member.variant.peak_bps), &member.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Of nodes at these addresses.
+    fn roster(listeners: &[&TcpListener]) -> Roster {
+        let folder = |listener: &&TcpListener| format!("http://{}/live/show/", listener.local_addr().unwrap()).into();
+        let folders: Vec<Arc<str>> = listeners.iter().map(folder).collect();
+        Roster::new(Arc::new(move |_| folders.clone()))
+    }
+
+    async fn listener() -> TcpListener {
+        TcpListener::bind("127.0.0.1:0").await.unwrap()
+    }
+
+    /// Answers one request with a list of `show`.
+    async fn answer(listener: &TcpListener) {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 4_096];
+        let _ = socket.read(&mut request).await.unwrap();
+        let body = r#"{"group":"show","members":[{"name":"show_1"}]}"#;
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_next_node_is_asked_where_one_does_not_answer() {
+        let (silent, other) = (listener().await, listener().await);
+        let roster = roster(&[&silent, &other]);
+        let name: StreamName = "show".parse().unwrap();
+        let (list, ()) = tokio::join!(roster.ask(&name), answer(&other));
+        assert_eq!(list.unwrap().members[0].name.as_str(), "show_1");
+    }
+
+    #[tokio::test]
+    async fn no_answer_is_one_for_a_while() {
+        let silent = listener().await;
+        let roster = roster(&[&silent]);
+        let name: StreamName = "show".parse().unwrap();
+        assert!(roster.ask(&name).await.is_none());
+        let again = Instant::now();
+        assert!(roster.ask(&name).await.is_none());
+        assert!(again.elapsed() < ANSWER / 2, "{:?}", again.elapsed());
+    }
+
+    /// Anybody can ask for names that nobody has.
+    #[tokio::test]
+    async fn invented_names_hide_no_group_that_was_found() {
+        let node = listener().await;
+        let roster = roster(&[&node]);
+        let name: StreamName = "show".parse().unwrap();
+        let (list, ()) = tokio::join!(roster.ask(&name), answer(&node));
+        assert!(list.is_some());
+        {
+            let mut asked = roster.asked.lock().unwrap();
+            asked.clear(); // what was said is too old
+            let invented = (0..MAX_ASKED).map(|n| format!("x{n}").parse().unwrap());
+            asked.extend(invented.map(|name: StreamName| (name, (Instant::now(), Arc::default()))));
+        }
+        assert!(roster.ask(&"news".parse().unwrap()).await.is_none(), "one more");
+        let ask = async {
+            tokio::select! {
+                list = roster.ask(&name) => list,
+                () = async { answer(&node).await; std::future::pending().await } => None,
+            }
+        };
+        assert!(ask.await.is_some());
+    }
 }

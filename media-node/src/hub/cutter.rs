@@ -38,6 +38,14 @@ const LEAD: u64 = 3;
 /// Numbers that segments of a running stream leave for breaks.
 const SPARE: u64 = 1;
 
+/// The number of the first segment of an epoch: numbers begin at the wall clock in seconds, with nothing stored (see
+/// [`Cutter::in_time`] for why a restarted origin never goes back), and above `used`, the highest one that this process has used for
+/// the name. A name that comes and goes several times within a second is the only one whose numbers are ahead of an origin that would
+/// be started anew, by one each time: the time that starting takes makes up for a few.
+pub(super) fn first_number(epoch_ms: u64, used: Option<u64>) -> u64 {
+    (epoch_ms / 1_000 + LEAD).max(used.map_or(0, |used| used.saturating_add(1)))
+}
+
 /// What the next clock message says of the cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
@@ -55,13 +63,12 @@ pub(super) struct Cutter {
 }
 
 impl Cutter {
-    /// Numbers begin at the wall clock in seconds, with nothing stored: see [`Cutter::in_time`] for why a restarted origin never
-    /// goes back.
-    pub(super) fn new(targets: Targets, epoch_ms: u64) -> Self {
+    /// Numbers begin with `first`, see [`first_number`].
+    pub(super) fn new(targets: Targets, first: u64) -> Self {
         Self {
             targets,
             next: Cut {
-                segment: epoch_ms / 1_000 + LEAD,
+                segment: first,
                 discontinuity: 0,
             },
             begun_at: None,
@@ -95,11 +102,14 @@ impl Cutter {
     /// possible. A number is taken over only as the first one of all or where it is the next one anyway, and the one whose it was had
     /// the time for it: what [`Cutter::in_time`] says holds for every member.
     pub(super) fn in_unison(&mut self, unit: &Unit, has_video: bool, wall_ms: u64, score: &mut Score) -> Option<Cut> {
-        if self.broken {
+        let broke = self.broken;
+        if broke {
             score.broke(self.next.discontinuity + 1);
         }
         let begun = self.begun_at.is_some();
         let long = self.begun_at.map_or(0, |begun| unit.dts - begun);
+        // As in [`Cutter::due`]: the next key frame might come too late.
+        let long = long >= i64::from(self.targets.longest_ms) / 2;
         self.broken |= begun && score.discontinuity() > self.next.discontinuity;
         let may_cut = may_cut(unit, has_video);
         let key = may_cut && unit.track == TrackKind::Video;
@@ -110,10 +120,11 @@ impl Cutter {
                 Decided::Cut(cut) => match cut.segment.cmp(&self.next.segment) {
                     Ordering::Equal => true,
                     // One that broke alone has used up a number: it waits for the others where it can.
-                    Ordering::Less => long >= i64::from(self.targets.longest_ms) / 2 && self.in_time(0, wall_ms),
-                    Ordering::Greater => self.in_time(0, wall_ms),
+                    Ordering::Less => long && self.in_time(0, wall_ms),
+                    Ordering::Greater => long || self.in_time(0, wall_ms),
                 },
-                Decided::GoOn => self.broken && self.in_time(0, wall_ms),
+                // Whoever went on here may have key frames that this one lacks, and have cut at one of them.
+                Decided::GoOn => long || self.broken && self.in_time(0, wall_ms),
                 Decided::Nothing => self.due(unit.dts, wall_ms),
             };
         if !cuts && !self.overdue(unit) {
@@ -129,10 +140,13 @@ impl Cutter {
             };
             self.next.segment = self.next.segment.max(number.unwrap_or(0));
         }
-        self.next.discontinuity = match self.broken {
-            true => score.discontinuity().saturating_sub(1), // one is added
-            false => score.discontinuity(),
+        // The others may have broken since the first one cut here: this one does so where they did.
+        let count = match decided {
+            Decided::Cut(cut) if !broke => cut.discontinuity.max(self.next.discontinuity),
+            _ => score.discontinuity(),
         };
+        self.broken = false;
+        self.next.discontinuity = count;
         let cut = self.cut(unit.dts);
         if key {
             score.decide(unit.dts, Some(cut));

@@ -11,6 +11,7 @@ use super::registry::Hub;
 use super::state::{Clocking, Session, now_ms};
 use super::stream::Stream;
 use crate::media::clock::Clock;
+use crate::media::timeline::{Placed, Timeline};
 use crate::media::track::Learned;
 use crate::media::unit::Unit;
 
@@ -84,16 +85,18 @@ impl Publisher {
         self.stream.lock().unison.is_some()
     }
 
-    /// What one of the others has just added to the encoder's time.
-    pub fn common_offset(&self) -> Option<i64> {
-        self.stream.lock().unison.as_ref()?.lock().offset(now_ms())
-    }
-
-    /// What this one adds to it from now on.
-    pub fn found_offset(&self, offset: i64) {
-        if let Some(unison) = &self.stream.lock().unison {
-            unison.lock().found_offset(offset, now_ms());
+    /// Places a message on the timeline, as others do that are [`Publisher::in_unison`] with it. The first one's place rules: they
+    /// are placed one at a time.
+    pub fn place(&self, timeline: &mut Timeline, unit: &Unit, timestamp: u32, now: Instant) -> Placed {
+        let mut state = self.stream.lock();
+        let Some(unison) = &state.unison else {
+            return timeline.place(unit.track, unit.kind, timestamp, now);
+        };
+        let (placed, together) = unison.lock().place(timeline, (unit.track, unit.kind), timestamp, now);
+        if !together {
+            state.leave(now_ms());
         }
+        placed
     }
 
     /// True if a clock message, which a source sends to a newcomer, says that units are missing here of the segment that is

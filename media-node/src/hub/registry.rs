@@ -198,17 +198,18 @@ impl Hub {
             return Err(full);
         }
         let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
-        let now_ms = now_ms();
-        let unison = {
+        let before = streams.get(name).and_then(Stream::used);
+        let life = {
             let mut births = self.lock_births();
-            if streams.contains_key(name) {
-                births.ended(name, now_ms); // it has, and is still to be removed
+            if let Some(used) = before {
+                births.ended(name, used); // it has, and is still to be removed
             }
             let group = self.0.groups.of(name);
-            group.map(|group| births.join(&group, name, now_ms))
+            let unison = group.map(|group| births.join(&group, name, now_ms()));
+            (births.used(name), unison)
         };
         let settings = (self.0.dvr.clone(), self.0.groups.clone());
-        let stream = Stream::new(id, name.clone(), options.source, self.0.limits, settings, unison);
+        let stream = Stream::new(id, name.clone(), options.source, self.0.limits, settings, life);
         let Some(publisher) = seat(stream.clone()) else {
             return Err(full);
         };
@@ -240,7 +241,9 @@ impl Hub {
         let mut streams = self.lock();
         if streams.get(stream.name()).is_some_and(|held| held.id() == stream.id()) {
             streams.remove(stream.name());
-            self.lock_births().ended(stream.name(), now_ms());
+            if let Some(used) = stream.used() {
+                self.lock_births().ended(stream.name(), used);
+            }
             if reason == StreamEnd::PublisherLost {
                 self.lock_missing().lost(stream.name(), Instant::now());
             }

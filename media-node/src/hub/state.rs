@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::broadcast::{Ring, Start, What};
-use super::cutter::{Cut, Cutter};
+use super::cutter::{Cut, Cutter, first_number};
 use super::registry::Limits;
 use super::unison::Unison;
 use crate::media::clock::{Clock, Run};
@@ -32,6 +32,9 @@ pub(super) struct State {
     pub(super) source: StreamSource,
     pub(super) since: Timestamp,
     pub(super) clocking: Clocking,
+    /// The least number that a segment which is cut here may have, and the highest one that such a segment has had.
+    first: u64,
+    pub(super) used: Option<u64>,
     /// What it shares with members of its group that began when it did.
     pub(super) unison: Option<Unison>,
     pub(super) clock: Option<Arc<Clock>>,
@@ -76,7 +79,10 @@ pub(super) enum Session {
 }
 
 impl State {
-    pub(super) fn new(source: StreamSource, epoch: u64, unison: Option<Unison>) -> Self {
+    /// Of a stream whose name has used numbers up to `used`; `unison` is for a member of a group.
+    pub(super) fn new(source: StreamSource, used: Option<u64>, unison: Option<Unison>) -> Self {
+        let epoch = unison.as_ref().map_or_else(now_ms, Unison::epoch);
+        let first = unison.as_ref().map_or(first_number(epoch, used), Unison::first);
         Self {
             ring: Ring::default(),
             restarts: 0,
@@ -85,6 +91,8 @@ impl State {
             source,
             since: Timestamp::now(),
             clocking: Clocking::Undecided,
+            first,
+            used: None,
             unison,
             clock: None,
             units: 0,
@@ -130,6 +138,15 @@ impl State {
         self.meter = BitrateMeter::new(METER_MS);
         self.audio = AudioPace::default();
         self.unsettled_key = None;
+    }
+
+    /// It has nothing in common any more with those that it began with: not even the epoch, if it has no segment yet.
+    pub(super) fn leave(&mut self, now_ms: u64) {
+        self.unison = None;
+        if let Clocking::Undecided = self.clocking {
+            self.epoch = now_ms;
+            self.first = self.first.max(first_number(now_ms, None));
+        }
     }
 
     /// How many units were lost before a clock of the upstream, since the one before.
@@ -225,7 +242,8 @@ impl State {
 
     fn cut(&mut self, unit: &Unit, limits: Limits, group: impl FnOnce() -> Option<StreamName>) {
         if let Clocking::Undecided = self.clocking {
-            self.clocking = Clocking::Own(Cutter::new(limits.targets, self.epoch));
+            let first = self.first.max(first_number(self.epoch, self.used));
+            self.clocking = Clocking::Own(Cutter::new(limits.targets, first));
         }
         let Clocking::Own(cutter) = &mut self.clocking else {
             return;
@@ -240,12 +258,21 @@ impl State {
         let Some(Cut { segment, discontinuity }) = cut else {
             return;
         };
+        self.used = self.used.max(Some(segment));
         let alone = || program_date(self.clock.as_deref(), unit.dts, wall_ms);
-        let program_ms = match score {
-            Some(mut score) => score.date(unit.dts, |at, date| near_date(date, unit.dts - at, wall_ms), alone),
+        let program_ms = match &mut score {
+            Some(score) => score.date(unit.dts, |at, date| near_date(date, unit.dts - at, wall_ms), alone),
             None => alone(),
         };
-        let targets = cutter.targets();
+        drop(score);
+        let (group, targets) = (group(), cutter.targets());
+        if self
+            .unison
+            .as_ref()
+            .is_some_and(|unison| group.as_ref() != Some(unison.group()))
+        {
+            self.unison = None; // what happens to the others is nothing to it any more
+        }
         let audio_next = self.audio.next();
         if let Some(next) = audio_next {
             self.audio.anchor(next); // as every other node does on this message
@@ -269,7 +296,7 @@ impl State {
             window_ms: limits.targets.window_ms,
             audio_next,
             run: Run::of(goes_on.map(|before| before.run), unit.dts, program_ms),
-            group: group(),
+            group,
         });
         self.clock = Some(Arc::clone(&clock));
         self.ring

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use headwater_contract::{StreamEnd, StreamSource};
 use jiff::Timestamp;
@@ -19,6 +19,9 @@ use super::unison::Unison;
 use crate::media::track::Tracks;
 use crate::names::StreamName;
 
+/// How long an offer holds: players of MPEG-DASH ask for a manifest each second.
+const OFFER: Duration = Duration::from_secs(3);
+
 /// Handle of a stream. The lock is a plain mutex: it is held for the few instructions that touch the ring, never over an
 /// await, and the publisher is its only writer.
 #[derive(Clone)]
@@ -34,6 +37,8 @@ struct Shared {
     relays: AtomicU64,
     /// Viewers without a connection of their own (HLS), as estimated.
     unconnected: AtomicU64,
+    /// When players were last offered it who may come to it at any moment.
+    offered: Mutex<Option<Instant>>,
     /// Where the node that it is pulled from packages it.
     upstream: Mutex<Option<Arc<str>>>,
     wake: Notify,
@@ -78,17 +83,17 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// `settings` are those of the hub, which may change; `unison` is for a member of a group.
+    /// `settings` are those of the hub, which may change; `used` is the highest number of a segment that its name has had; `unison` is
+    /// for a member of a group.
     pub(super) fn new(
         id: u64,
         name: StreamName,
         source: StreamSource,
         limits: Limits,
         settings: (Dvr, Groups),
-        unison: Option<Unison>,
+        (used, unison): (Option<u64>, Option<Unison>),
     ) -> Self {
         let (dvr, groups) = settings;
-        let epoch = unison.as_ref().map_or_else(now_ms, Unison::epoch);
         Self(Arc::new(Shared {
             id,
             name,
@@ -98,9 +103,10 @@ impl Stream {
             viewers: AtomicU64::new(0),
             relays: AtomicU64::new(0),
             unconnected: AtomicU64::new(0),
+            offered: Mutex::default(),
             upstream: Mutex::default(),
             wake: Notify::new(),
-            state: Mutex::new(State::new(source, epoch, unison)),
+            state: Mutex::new(State::new(source, used, unison)),
         }))
     }
 
@@ -155,6 +161,17 @@ impl Stream {
     /// Sets how many watch it without a connection of their own.
     pub fn set_unconnected(&self, viewers: u64) {
         self.0.unconnected.store(viewers, Ordering::Relaxed);
+    }
+
+    /// Players are offered it among others, and may come to it at any moment: for [`OFFER`] from now on it is worth a pull.
+    pub fn offer(&self) {
+        *self.0.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// True if players were offered it a moment ago.
+    pub fn is_offered(&self) -> bool {
+        let offered = *self.0.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        offered.is_some_and(|at| at.elapsed() < OFFER)
     }
 
     /// The folder, `http://host:port/app/stream/`, in which the node that it is pulled from packages it; none for a stream
@@ -272,6 +289,7 @@ impl Stream {
         match state.session {
             Session::Vacant { since, grace, reason } if now.duration_since(since) >= grace => {
                 state.ended.get_or_insert(reason);
+                state.unison = None; // as in `end`
             }
             _ => {}
         }
@@ -283,9 +301,15 @@ impl Stream {
         ended
     }
 
+    /// The highest number that a segment has had which was cut here.
+    pub(super) fn used(&self) -> Option<u64> {
+        self.lock().used
+    }
+
     pub(super) fn end(&self, reason: StreamEnd) {
         let mut state = self.lock();
         state.ended.get_or_insert(reason);
+        state.unison = None; // nobody joins those who have all ended
         if let Session::Live { displaced, .. } = &state.session {
             displaced.cancel();
         }

@@ -83,6 +83,50 @@ async fn a_newcomer_gets_the_running_group_of_pictures_at_once() {
     assert_eq!((clock.media_time_ms, clock.units), (2_000, 25));
 }
 
+/// Files are cached for good under their numbers.
+#[test]
+fn a_stream_that_is_back_within_a_second_uses_no_number_again() {
+    let (hub, mut before) = (hub(), None);
+    for life in 0..3 {
+        let publisher = publish(&hub);
+        publisher.send(video(UnitKind::Config, 0), Some(config("avc1.42c01e")));
+        send_gop(&publisher, 0, 5);
+        let number = publisher.stream().lock().clock.as_ref().map(|clock| clock.segment);
+        assert!(number > before, "life {life}: {number:?} after {before:?}");
+        before = number;
+        publisher.finish(StreamEnd::Unpublished);
+    }
+}
+
+#[test]
+fn a_stream_that_is_of_no_group_any_more_does_not_break_with_the_others() {
+    let hub = hub();
+    hub.groups().set(&["{group}_{variant}".parse().unwrap()]);
+    let options = PublishOptions {
+        source: StreamSource::Publish,
+        grace: GRACE,
+    };
+    let [one, other] = ["show_1", "show_2"].map(|member| {
+        let publisher = hub.publish(&name(member), options, "full", |_| Ok(())).unwrap();
+        publisher.send(video(UnitKind::Config, 0), Some(config("avc1.42c01e")));
+        publisher
+    });
+    let clock = |of: &Publisher| of.stream().lock().clock.clone().unwrap();
+    for publisher in [&one, &other] {
+        send_gop(publisher, 0, 5);
+    }
+    assert_eq!(clock(&one).epoch, clock(&other).epoch);
+    hub.groups().set(&[]);
+    for publisher in [&one, &other] {
+        send_gop(publisher, 4_000, 5);
+    }
+    one.discontinuity();
+    for publisher in [&one, &other] {
+        send_gop(publisher, 8_000, 5);
+    }
+    assert_eq!((clock(&one).discontinuity, clock(&other).discontinuity), (1, 0));
+}
+
 #[tokio::test]
 async fn promised_audio_is_waited_for_and_the_key_frame_before_it_is_kept() {
     let hub = hub();

@@ -4,10 +4,13 @@
 //! Whoever comes first to a key frame decides whether a segment begins there; the others, whose key frames have the same time,
 //! do as it did. Members whose key frames are elsewhere go by themselves.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
-use super::cutter::Cut;
+use super::cutter::{Cut, first_number};
+use crate::media::timeline::{Hint, Placed, Step, Timeline};
+use crate::media::unit::{TrackKind, UnitKind};
 use crate::names::StreamName;
 
 /// Members that begin this long after the first one still begin with it, milliseconds. So long, too, may it take until all of
@@ -17,21 +20,35 @@ const TOGETHER_MS: u64 = 3_000;
 const REMEMBERED: usize = 1_000;
 /// Key frames that are remembered: more than any member is late by.
 const PLACES: usize = 64;
+/// A mapping of dates that was too far off for whoever came, so often in a row, is replaced.
+const DATE_OFF: u32 = 4;
+/// Offsets that are remembered.
+const OFFSETS: usize = 4;
 
 /// Handle of what some members share. The lock is a plain mutex, taken under a stream's, and nothing awaits under it.
 #[derive(Clone, Debug)]
-pub(super) struct Unison(Arc<Mutex<Score>>);
+pub(super) struct Unison(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    group: StreamName,
+    epoch: u64,
+    first: u64,
+    score: Mutex<Score>,
+}
 
 /// What they share.
 #[derive(Debug)]
 pub(super) struct Score {
-    epoch: u64,
     discontinuity: u64,
     places: VecDeque<Place>,
-    /// What is added to the encoder's time, and when that was found, Unix milliseconds.
-    offset: Option<(i64, u64)>,
+    /// What members add to their encoders' times, the newest last. An old one is not taken for long: it soon fits no more, unless its
+    /// encoder still sends.
+    offsets: Vec<Hint>,
     /// Newest media time with its date.
     date: Option<(i64, u64)>,
+    /// How often in a row it was too far off.
+    date_off: u32,
 }
 
 /// What was decided at a key frame.
@@ -54,23 +71,39 @@ pub(super) enum Decided {
 }
 
 impl Unison {
-    fn new(epoch: u64) -> Self {
-        Self(Arc::new(Mutex::new(Score {
-            epoch,
+    fn new(group: &StreamName, epoch: u64, first: u64) -> Self {
+        let score = Mutex::new(Score {
             discontinuity: 0,
             places: VecDeque::new(),
-            offset: None,
+            offsets: Vec::new(),
             date: None,
-        })))
+            date_off: 0,
+        });
+        Self(Arc::new(Shared {
+            group: group.clone(),
+            epoch,
+            first,
+            score,
+        }))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Score> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.score.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The group that they were born in.
+    pub(super) fn group(&self) -> &StreamName {
+        &self.0.group
     }
 
     /// The epoch of all of them.
     pub(super) fn epoch(&self) -> u64 {
-        self.lock().epoch
+        self.0.epoch
+    }
+
+    /// The least number that a segment of theirs has.
+    pub(super) fn first(&self) -> u64 {
+        self.0.first
     }
 }
 
@@ -135,9 +168,14 @@ impl Score {
             Some((newest, date)) if dts < newest => return date.saturating_add_signed(dts - newest),
             Some((newest, date)) => match next(newest, date) {
                 Some(date) => date,
-                None => return alone(),
+                None if self.date_off + 1 < DATE_OFF => {
+                    self.date_off += 1;
+                    return alone();
+                }
+                None => alone(),
             },
         };
+        self.date_off = 0;
         self.date = Some((dts, date));
         if let Some(place) = place {
             self.places[place].program_ms = Some(date);
@@ -145,148 +183,81 @@ impl Score {
         date
     }
 
-    /// What a member that begins, or begins again, at `now_ms` is to add to its encoder's time, if another one has just done so.
-    pub(super) fn offset(&self, now_ms: u64) -> Option<i64> {
-        let (offset, found) = self.offset?;
-        (now_ms.saturating_sub(found) <= TOGETHER_MS).then_some(offset)
-    }
-
-    /// A member found what it adds.
-    pub(super) fn found_offset(&mut self, offset: i64, now_ms: u64) {
-        if self.offset(now_ms) != Some(offset) {
-            self.offset = Some((offset, now_ms));
+    /// Places a message on a member's timeline: where another one's would be which comes from the same encoder. False for a
+    /// fresh one that comes from another encoder than those that are here, so that it has nothing in common with them.
+    pub(super) fn place(
+        &mut self,
+        timeline: &mut Timeline,
+        (track, kind): (TrackKind, UnitKind),
+        timestamp: u32,
+        now: Instant,
+    ) -> (Placed, bool) {
+        let before = timeline.offset();
+        let placed = timeline.place_among(track, kind, timestamp, now, &self.offsets);
+        let found = timeline.offset().filter(|_| before != timeline.offset());
+        let Some(offset) = found.filter(|_| !timeline.is_hinted()) else {
+            return (placed, true);
+        };
+        let fresh = before.is_none() && placed.step == Step::Continuous;
+        if fresh && !self.offsets.is_empty() {
+            return (placed, false);
         }
+        if self.offsets.len() == OFFSETS {
+            self.offsets.remove(0);
+        }
+        let dts = placed.dts;
+        self.offsets.push(Hint { offset, dts, at: now });
+        (placed, true)
     }
 }
 
-/// The newest beginning of each group, and which names ended of late. Bounded.
+/// The beginnings of groups of late, and which numbers names have used that ended. Bounded.
 #[derive(Debug, Default)]
 pub(super) struct Births {
-    newest: HashMap<StreamName, Unison>,
-    /// In order of time.
+    /// In order of time. One whose members have all ended is no more.
+    fresh: VecDeque<(StreamName, Weak<Shared>)>,
+    /// The highest numbers used, in order of time.
     ended: VecDeque<(StreamName, u64)>,
-    /// The newest end that is no longer remembered.
+    /// The highest one that is no longer remembered.
     forgotten: Option<u64>,
 }
 
 impl Births {
-    /// A stream of that name ended at `now_ms`.
-    pub(super) fn ended(&mut self, name: &StreamName, now_ms: u64) {
+    /// A stream of that name ended, whose segments, cut here, had numbers up to `used`.
+    pub(super) fn ended(&mut self, name: &StreamName, used: u64) {
         if self.ended.len() == REMEMBERED {
-            self.forgotten = self.ended.pop_front().map(|(_, at)| at).max(self.forgotten);
+            self.forgotten = self.ended.pop_front().map(|(_, used)| used).max(self.forgotten);
         }
-        self.ended.push_back((name.clone(), now_ms));
+        self.ended.push_back((name.clone(), used));
+    }
+
+    /// The highest number that may have been used for that name; none if there is no such.
+    pub(super) fn used(&self, name: &StreamName) -> Option<u64> {
+        let ended = self.ended.iter().rev().find(|(ended, _)| ended == name);
+        ended.map(|(_, used)| *used).or(self.forgotten)
     }
 
     /// What a member of `group` that begins at `now_ms` has in common with others.
     ///
-    /// Segment numbers begin at the epoch, so no number may be used twice for a name: it joins those that began at most
-    /// [`TOGETHER_MS`] ago only if no stream of its name has lived in the second of their epoch or later. What an earlier one used
-    /// was below the number that an origin would have begun with at its end, and so below all of theirs.
+    /// No number may be used twice for a name: it joins the first of those that began at most [`TOGETHER_MS`] ago whose numbers are
+    /// all above what its name has used. Where there is none, others may join it.
     pub(super) fn join(&mut self, group: &StreamName, name: &StreamName, now_ms: u64) -> Unison {
-        let ended = self.ended.iter().rev().find(|(ended, _)| ended == name);
-        let lived_to = ended.map(|(_, at)| *at).max(self.forgotten);
+        let used = self.used(name);
         let fresh = |unison: &Unison| now_ms.checked_sub(unison.epoch()).is_some_and(|age| age <= TOGETHER_MS);
-        if let Some(unison) = self.newest.get(group).filter(|unison| fresh(unison))
-            && lived_to.is_none_or(|end| end / 1_000 < unison.epoch() / 1_000)
-        {
-            return unison.clone();
+        self.fresh
+            .retain(|(_, unison)| unison.upgrade().map(Unison).is_some_and(|unison| fresh(&unison)));
+        let of_group = self.fresh.iter().filter(|(of, _)| of == group);
+        let mut joinable = of_group.filter_map(|(_, unison)| unison.upgrade().map(Unison));
+        if let Some(unison) = joinable.find(|unison| used.is_none_or(|used| used < unison.first())) {
+            return unison;
         }
-        self.newest.retain(|_, unison| fresh(unison));
-        let unison = Unison::new(now_ms);
-        if self.newest.len() < REMEMBERED {
-            self.newest.insert(group.clone(), unison.clone());
+        let unison = Unison::new(group, now_ms, first_number(now_ms, used));
+        if self.fresh.len() < REMEMBERED {
+            self.fresh.push_back((group.clone(), Arc::downgrade(&unison.0)));
         }
         unison
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> StreamName {
-        text.parse().unwrap()
-    }
-
-    fn epoch(births: &mut Births, group: &str, member: &str, now_ms: u64) -> u64 {
-        births.join(&name(group), &name(member), now_ms).epoch()
-    }
-
-    #[test]
-    fn members_that_begin_together_have_one_epoch_and_others_their_own() {
-        let mut births = Births::default();
-        assert_eq!(epoch(&mut births, "show", "show_1080", 10_000), 10_000);
-        assert_eq!(epoch(&mut births, "show", "show_480", 13_000), 10_000);
-        assert_eq!(epoch(&mut births, "news", "news_480", 10_100), 10_100);
-        assert_eq!(epoch(&mut births, "show", "show_240", 13_001), 13_001, "too late");
-        assert_eq!(epoch(&mut births, "show", "show_720", 13_100), 13_001);
-        assert_eq!(
-            epoch(&mut births, "show", "show_720p", 12_000),
-            12_000,
-            "the clock went back"
-        );
-    }
-
-    /// Its numbers begin at the epoch: a name that has lived since then has used some of them.
-    #[test]
-    fn a_name_that_has_lived_since_the_epoch_begins_on_its_own() {
-        let mut births = Births::default();
-        births.ended(&name("show_480"), 9_999);
-        assert_eq!(epoch(&mut births, "show", "show_1080", 10_000), 10_000);
-        assert_eq!(epoch(&mut births, "show", "show_480", 10_500), 10_000);
-        births.ended(&name("show_480"), 11_000);
-        assert_eq!(epoch(&mut births, "show", "show_480", 11_100), 11_100);
-        // In the second of the epoch the first number may be the same.
-        births.ended(&name("show_240"), 11_050);
-        assert_eq!(epoch(&mut births, "show", "show_240", 11_900), 11_900);
-    }
-
-    #[test]
-    fn what_is_forgotten_counts_as_lived() {
-        let mut births = Births::default();
-        for at in 0..=REMEMBERED as u64 {
-            births.ended(&name("other"), 20_000 + at);
-        }
-        assert_eq!(epoch(&mut births, "show", "show_1080", 20_500), 20_500);
-        assert_eq!(
-            epoch(&mut births, "show", "show_480", 20_600),
-            20_600,
-            "it may have lived to 20,000"
-        );
-    }
-
-    #[test]
-    fn a_late_members_dates_are_those_of_the_first() {
-        let unison = Unison::new(0);
-        let mut score = unison.lock();
-        let cut = Cut {
-            segment: 3,
-            discontinuity: 0,
-        };
-        score.decide(1_000, Some(cut));
-        assert_eq!(score.date(1_000, |_, _| None, || 50_000), 50_000);
-        score.decide(2_000, Some(cut));
-        assert_eq!(
-            score.date(2_000, |at, date| Some(date + 2_000 - at as u64 + 5), || 0),
-            51_005
-        );
-        assert_eq!(score.date(1_000, |_, _| None, || 0), 50_000, "as it was said first");
-        assert_eq!(score.date(1_500, |_, _| None, || 0), 50_505, "by the media");
-        assert_eq!(score.date(3_000, |_, _| None, || 77_000), 77_000, "too far off");
-        assert_eq!(
-            score.date(2_500, |_, date| Some(date + 500), || 0),
-            51_505,
-            "which moves nobody else"
-        );
-    }
-
-    #[test]
-    fn an_offset_is_shared_for_as_long_as_members_come() {
-        let unison = Unison::new(0);
-        let mut score = unison.lock();
-        assert_eq!(score.offset(0), None);
-        score.found_offset(-40, 1_000);
-        assert_eq!((score.offset(4_000), score.offset(4_001)), (Some(-40), None));
-    }
-}
+mod tests;

@@ -118,21 +118,13 @@ impl Intake {
             unit.dts = unwrap_near(timestamp, upstream.near);
             return !upstream.is_repeat(unit);
         }
-        let before = self.timeline.offset();
-        if self.grouped {
-            self.timeline.hint(self.publisher.common_offset());
-        }
-        let placed = self.timeline.place(unit.track, unit.kind, timestamp, now);
+        let placed = match self.grouped {
+            true => self.publisher.place(&mut self.timeline, unit, timestamp, now),
+            false => self.timeline.place(unit.track, unit.kind, timestamp, now),
+        };
         unit.dts = placed.dts;
         if placed.step == Step::Discontinuity {
             self.publisher.discontinuity();
-        }
-        if let Some(offset) = self
-            .timeline
-            .offset()
-            .filter(|_| self.grouped && before != self.timeline.offset())
-        {
-            self.publisher.found_offset(offset);
         }
         true
     }

@@ -91,8 +91,17 @@ pub enum RulesError {
 pub const MAX_PUSHES: usize = 100;
 
 /// Handle of the rules.
-#[derive(Clone, Debug)]
-pub struct PublishRules(Arc<watch::Sender<Arc<Rules>>>);
+#[derive(Clone)]
+pub struct PublishRules {
+    rules: Arc<watch::Sender<Arc<Rules>>>,
+    apply: Arc<dyn Fn(&Rules) + Send + Sync>,
+}
+
+impl std::fmt::Debug for PublishRules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("PublishRules").field(&self.rules).finish()
+    }
+}
 
 impl PublishRules {
     /// Before any control plane has spoken. `required` refuses all until it has (`--require-publishing-rules`, which an
@@ -103,7 +112,16 @@ impl PublishRules {
             access,
             ..Rules::default()
         };
-        Self(Arc::new(watch::Sender::new(Arc::new(rules))))
+        Self {
+            rules: Arc::new(watch::Sender::new(Arc::new(rules))),
+            apply: Arc::new(|_| {}),
+        }
+    }
+
+    /// With `apply`, which is told of new rules right before they are in force: whoever is admitted by them finds it done.
+    pub fn applying(self, apply: impl Fn(&Rules) + Send + Sync + 'static) -> Self {
+        let apply = Arc::new(apply);
+        Self { apply, ..self }
     }
 
     /// Puts `publishing` in force. Running publishers whose key no longer fits are closed.
@@ -119,18 +137,21 @@ impl PublishRules {
                 .map(|seconds| Duration::from_secs(seconds.into())),
             groups,
         };
-        self.0.send_replace(Arc::new(rules));
+        self.rules.send_modify(|current| {
+            (self.apply)(&rules);
+            *current = Arc::new(rules);
+        });
         Ok(())
     }
 
     /// The rules now.
     pub fn current(&self) -> Arc<Rules> {
-        Arc::clone(&self.0.borrow())
+        Arc::clone(&self.rules.borrow())
     }
 
     /// To wait for changes.
     pub fn watch(&self) -> watch::Receiver<Arc<Rules>> {
-        self.0.subscribe()
+        self.rules.subscribe()
     }
 }
 
@@ -188,6 +209,22 @@ mod tests {
         assert!(matches!(rules.current().access, Access::Unknown));
         rules.set(Publishing::default()).unwrap();
         assert!(matches!(rules.current().access, Access::Anyone));
+    }
+
+    /// A publisher that is admitted by new rules is one of a group by them.
+    #[test]
+    fn what_rules_say_of_streams_is_done_when_they_are_in_force() {
+        let hub = crate::hub::Hub::new(crate::hub::Limits::default(), None);
+        let groups = hub.groups().clone();
+        let rules =
+            PublishRules::new(true).applying(move |said| groups.set(said.groups.as_deref().unwrap_or_default()));
+        let publishing = Publishing {
+            groups: Some(vec!["{group}_{variant}".to_owned()]),
+            ..Publishing::default()
+        };
+        rules.set(publishing).unwrap();
+        let of = hub.groups().of(&"show_1".parse().unwrap());
+        assert_eq!(of.unwrap().as_str(), "show");
     }
 
     #[test]

@@ -15,8 +15,11 @@ const MAX_BACK: i64 = 1_000;
 const FIRST_GAP: i64 = 33;
 /// Where a fresh timeline with room begins, milliseconds.
 const ROOM: i64 = 1_000;
-/// Members of a group that are further apart than this, in milliseconds, are not of the same encoder.
-const MAX_APART: u64 = 3_000;
+/// Members of a group that are further apart than this, in milliseconds, are not of the same encoder: where a timeline goes on, which
+/// the time that passed puts in place roughly,
+const MAX_APART: u64 = 1_500;
+/// and on a fresh one. Encoders that are started one after the other all begin at 0.
+const MAX_APART_FRESH: u64 = 500;
 
 /// A place on the stream's timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,17 @@ pub enum Step {
     Discontinuity,
 }
 
+/// What another member of a group adds to its encoder's time.
+#[derive(Clone, Copy, Debug)]
+pub struct Hint {
+    /// That, milliseconds.
+    pub offset: i64,
+    /// A decoding time that it gave by that,
+    pub dts: i64,
+    /// and when.
+    pub at: Instant,
+}
+
 /// The timeline of one publisher's session.
 #[derive(Clone, Debug)]
 pub struct Timeline {
@@ -53,8 +67,8 @@ pub struct Timeline {
     begin: i64,
     resumed: Option<Instant>,
     last_media: Option<Instant>,
-    /// What others of the group add to the same encoder's time, where a new offset is needed.
-    hint: Option<i64>,
+    /// The offset is that of a hint.
+    hinted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +93,7 @@ impl Default for Timeline {
             begin: 0,
             resumed: None,
             last_media: None,
-            hint: None,
+            hinted: false,
         }
     }
 }
@@ -99,14 +113,14 @@ impl Timeline {
         }
     }
 
-    /// What is to be added to the publisher's time where a new offset is needed, if it fits.
-    pub fn hint(&mut self, offset: Option<i64>) {
-        self.hint = offset;
-    }
-
     /// What is added to the publisher's time; none before the first media.
     pub fn offset(&self) -> Option<i64> {
         self.offset
+    }
+
+    /// True if that is what another member of the group adds.
+    pub fn is_hinted(&self) -> bool {
+        self.hinted
     }
 
     /// Goes on after `last_dts`, the newest decoding time of the publisher before, whose last media came in at
@@ -130,14 +144,26 @@ impl Timeline {
     /// Places a message. Only pictures and sound move the timeline: configurations and script data often come with
     /// timestamp 0 and go where the timeline is.
     pub fn place(&mut self, track: TrackKind, kind: UnitKind, timestamp: u32, now: Instant) -> Placed {
+        self.place_among(track, kind, timestamp, now, &[])
+    }
+
+    /// As [`Timeline::place`], for a member of a group: where a new offset is needed it is the newest of these that fits.
+    pub fn place_among(
+        &mut self,
+        track: TrackKind,
+        kind: UnitKind,
+        timestamp: u32,
+        now: Instant,
+        hints: &[Hint],
+    ) -> Placed {
         let media = matches!(kind, UnitKind::Key | UnitKind::Frame) && track != TrackKind::Script;
         match (media, self.offset) {
             (false, _) => Placed {
                 dts: self.passing(timestamp),
                 step: Step::Continuous,
             },
-            (true, None) => self.begin(track, timestamp, now),
-            (true, Some(offset)) => self.go_on(track, timestamp, offset, now),
+            (true, None) => self.begin(track, timestamp, now, hints),
+            (true, Some(offset)) => self.go_on(track, timestamp, offset, now, hints),
         }
     }
 
@@ -153,7 +179,7 @@ impl Timeline {
         }
     }
 
-    fn begin(&mut self, track: TrackKind, timestamp: u32, now: Instant) -> Placed {
+    fn begin(&mut self, track: TrackKind, timestamp: u32, now: Instant, hints: &[Hint]) -> Placed {
         let (dts, step) = match self.resumed {
             Some(last_media) => {
                 let away = millis(now.duration_since(last_media)).max(1);
@@ -162,14 +188,23 @@ impl Timeline {
             None => (self.begin, Step::Continuous),
         };
         self.source = timestamp.into();
-        let after = self.resumed.map_or(-1, |_| self.begin);
-        let dts = self.hinted(dts, after);
+        let hinted = match self.resumed {
+            Some(_) => self.hinted(hints, self.begin, |_| (dts, MAX_APART)),
+            None => self.hinted(hints, -1, |hint| {
+                (
+                    hint.dts + millis(now.saturating_duration_since(hint.at)),
+                    MAX_APART_FRESH,
+                )
+            }),
+        };
+        self.hinted = hinted.is_some();
+        let dts = hinted.unwrap_or(dts);
         self.offset = Some(dts - self.source);
         self.advance(track, dts, now);
         Placed { dts, step }
     }
 
-    fn go_on(&mut self, track: TrackKind, timestamp: u32, offset: i64, now: Instant) -> Placed {
+    fn go_on(&mut self, track: TrackKind, timestamp: u32, offset: i64, now: Instant, hints: &[Hint]) -> Placed {
         self.source = unwrap_near(timestamp, self.source);
         let passed = self.last_media.map_or(Duration::ZERO, |last| now.duration_since(last));
         let ahead = self.newest + MAX_AHEAD + millis(passed);
@@ -181,7 +216,9 @@ impl Timeline {
             (self.source + before, Step::Continuous)
         } else {
             let dts = self.newest + self.track(track).gap;
-            let dts = self.hinted(dts, self.newest);
+            let hinted = self.hinted(hints, self.newest, |_| (dts, MAX_APART));
+            self.hinted = hinted.is_some();
+            let dts = hinted.unwrap_or(dts);
             self.offset_before = Some(offset);
             self.offset = Some(dts - self.source);
             (dts, Step::Discontinuity)
@@ -191,12 +228,14 @@ impl Timeline {
         Placed { dts, step }
     }
 
-    /// Where the hint puts the newest timestamp, if that is near `dts` and after `after`; else `dts`.
-    fn hinted(&self, dts: i64, after: i64) -> i64 {
-        let hinted = self.hint.map(|offset| self.source.saturating_add(offset));
-        hinted
-            .filter(|hinted| *hinted > after && hinted.abs_diff(dts) <= MAX_APART)
-            .unwrap_or(dts)
+    /// Where the newest hint puts the newest timestamp that puts it after `after`, and where it is expected: not further from there than
+    /// is said with it.
+    fn hinted(&self, hints: &[Hint], after: i64, expected: impl Fn(&Hint) -> (i64, u64)) -> Option<i64> {
+        hints.iter().rev().find_map(|hint| {
+            let hinted = self.source.saturating_add(hint.offset);
+            let (expected, apart) = expected(hint);
+            (hinted > after && hinted.abs_diff(expected) <= apart).then_some(hinted)
+        })
     }
 
     fn advance(&mut self, track: TrackKind, dts: i64, now: Instant) {

@@ -1,5 +1,6 @@
 //! What a group's name leads to: one playlist, or one manifest, of all of its members.
 
+use super::Ask;
 use super::reply::{Cache, Kind};
 use crate::deliver::Delivery;
 use crate::deliver::members::{self, Member};
@@ -9,8 +10,17 @@ use crate::package::dash::outline::Outline;
 use crate::package::hls::channel::{Channel, Rendered};
 use crate::package::hls::multivariant::{self, Variant};
 
+/// What a group of that name has to answer; none if there is no such group, or it is asked for something that groups lack.
+pub(super) async fn answer(delivery: &Delivery, name: &StreamName, ask: &Ask) -> Option<Kind> {
+    match *ask {
+        Ask::Multivariant { plain } => multivariant(delivery, name, plain).await,
+        Ask::Manifest(form) => manifest(delivery, name, form).await,
+        _ => None,
+    }
+}
+
 /// The multivariant playlist of a group's members; none if there is none that is live.
-pub(super) async fn multivariant(delivery: &Delivery, name: &StreamName, plain: bool) -> Option<Kind> {
+async fn multivariant(delivery: &Delivery, name: &StreamName, plain: bool) -> Option<Kind> {
     let members = members::members(delivery, name).await;
     let variant = |member: &Member| Variant {
         folder: folder(&member.name, plain),
@@ -22,7 +32,7 @@ pub(super) async fn multivariant(delivery: &Delivery, name: &StreamName, plain: 
 
 /// The manifest of MPEG-DASH of a group's members; of those that have ended if none lives any more, so that players see the end.
 /// None if nothing of them is here.
-pub(super) async fn manifest(delivery: &Delivery, name: &StreamName, form: dash::Form) -> Option<Kind> {
+async fn manifest(delivery: &Delivery, name: &StreamName, form: dash::Form) -> Option<Kind> {
     // Every player asks each second, for what is the same for all.
     if let Some(rendered) = delivery.roster.manifest(name, form) {
         return Some(Kind::Manifest(rendered));
@@ -37,6 +47,8 @@ pub(super) async fn manifest(delivery: &Delivery, name: &StreamName, form: dash:
         channel.with(|window| Outline::of(window, folder(name, plain)))
     };
     let members = members::members(delivery, name).await;
+    // Players ask anew each second: one that nobody watches at the moment is not to be pulled again and again.
+    members.iter().for_each(|member| member.stream.offer());
     let mut outlines: Vec<Outline> = members
         .iter()
         .map(|member| outline(&member.name, &member.channel))

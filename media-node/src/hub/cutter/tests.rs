@@ -23,7 +23,7 @@ fn unit(track: TrackKind, kind: UnitKind, dts: i64) -> Unit {
 
 #[test]
 fn segments_begin_at_key_frames_and_last_at_least_the_target() {
-    let mut cutter = Cutter::new(Targets::default(), 1_000_000);
+    let mut cutter = Cutter::new(Targets::default(), first_number(1_000_000, None));
     let cuts: Vec<_> = (0..100)
         .filter_map(|n| {
             let kind = if n % 10 == 0 { UnitKind::Key } else { UnitKind::Frame };
@@ -37,7 +37,7 @@ fn segments_begin_at_key_frames_and_last_at_least_the_target() {
 
 #[test]
 fn a_break_cuts_at_the_next_key_frame_with_a_new_discontinuity() {
-    let mut cutter = Cutter::new(Targets::default(), 0);
+    let mut cutter = Cutter::new(Targets::default(), first_number(0, None));
     let key = |dts| unit(TrackKind::Video, UnitKind::Key, dts);
     assert_eq!(
         cutter.before(&key(0), true, LATER),
@@ -70,7 +70,7 @@ fn a_break_cuts_at_the_next_key_frame_with_a_new_discontinuity() {
 /// A playlist's target duration can't change, and no segment may be longer: a stream with few key frames is cut without.
 #[test]
 fn a_segment_without_a_key_frame_ends_all_the_same() {
-    let mut cutter = Cutter::new(Targets::default(), 0);
+    let mut cutter = Cutter::new(Targets::default(), first_number(0, None));
     let mut at = |track, kind, dts| cutter.before(&unit(track, kind, dts), true, LATER).is_some();
     assert!(at(TrackKind::Video, UnitKind::Key, 0));
     assert!(
@@ -89,7 +89,7 @@ fn a_segment_without_a_key_frame_ends_all_the_same() {
 #[test]
 fn an_origin_that_is_started_anew_at_any_moment_begins_above_all_numbers() {
     let begin = 1_000_400;
-    let mut cutter = Cutter::new(Targets::default(), begin);
+    let mut cutter = Cutter::new(Targets::default(), first_number(begin, None));
     let mut dts = 0;
     for step in 0..2_000u64 {
         let wall = begin + step * 40;
@@ -98,7 +98,7 @@ fn an_origin_that_is_started_anew_at_any_moment_begins_above_all_numbers() {
         }
         let kind = if step % 25 == 0 { UnitKind::Key } else { UnitKind::Frame };
         if let Some(cut) = cutter.before(&unit(TrackKind::Video, kind, dts), true, wall) {
-            let anew = Cutter::new(Targets::default(), wall).next.segment;
+            let anew = Cutter::new(Targets::default(), first_number(wall, None)).next.segment;
             assert!(step == 0 || cut.segment < anew, "{} at {wall}, {anew}", cut.segment);
         }
         dts += 40;
@@ -134,7 +134,9 @@ fn arrivals(members: u64, frames: u64, begin: u64) -> Vec<(usize, i64, u64)> {
 fn members_cut_at_the_same_key_frames_with_the_same_numbers_whoever_comes_first() {
     let begin = 1_000_400;
     let unison = Births::default().join(&"show".parse().unwrap(), &"show_1".parse().unwrap(), begin);
-    let mut cutters: Vec<_> = (0..3).map(|_| Cutter::new(Targets::default(), begin)).collect();
+    let mut cutters: Vec<_> = (0..3)
+        .map(|_| Cutter::new(Targets::default(), first_number(begin, None)))
+        .collect();
     let mut cuts: BTreeMap<i64, Vec<Cut>> = BTreeMap::new();
     for (member, dts, wall) in arrivals(3, 3_000, begin) {
         // Key frames at which some cut by their own clock, and others not.
@@ -146,7 +148,7 @@ fn members_cut_at_the_same_key_frames_with_the_same_numbers_whoever_comes_first(
         let unit = unit(TrackKind::Video, kind, dts);
         let cut = cutters[member].in_unison(&unit, true, wall, &mut unison.lock());
         if let Some(cut) = cut {
-            let anew = Cutter::new(Targets::default(), wall).next.segment;
+            let anew = Cutter::new(Targets::default(), first_number(wall, None)).next.segment;
             assert!(dts == 0 || cut.segment < anew, "{cut:?} at {wall}, {anew}");
             cuts.entry(dts).or_default().push(cut);
         }
@@ -162,7 +164,7 @@ fn members_cut_at_the_same_key_frames_with_the_same_numbers_whoever_comes_first(
 #[test]
 fn a_break_of_one_member_is_one_of_all_with_the_same_count() {
     let unison = Births::default().join(&"show".parse().unwrap(), &"show_1".parse().unwrap(), 0);
-    let mut cutters = [(); 2].map(|()| Cutter::new(Targets::default(), 0));
+    let mut cutters = [(); 2].map(|()| Cutter::new(Targets::default(), first_number(0, None)));
     let mut score = unison.lock();
     let key = |dts| unit(TrackKind::Video, UnitKind::Key, dts);
     let mut cut = |cutters: &mut [Cutter; 2], member: usize, dts| {
@@ -187,7 +189,7 @@ fn a_break_of_one_member_is_one_of_all_with_the_same_count() {
 fn a_member_that_broke_alone_comes_back_to_the_numbers_of_the_others() {
     let unison = Births::default().join(&"show".parse().unwrap(), &"show_1".parse().unwrap(), 0);
     let mut score = unison.lock();
-    let mut cutters = [(); 2].map(|()| Cutter::new(Targets::default(), 0));
+    let mut cutters = [(); 2].map(|()| Cutter::new(Targets::default(), first_number(0, None)));
     let mut cut = |cutters: &mut [Cutter; 2], dts| {
         let key = unit(TrackKind::Video, UnitKind::Key, dts);
         [0, 1].map(|member| {
@@ -207,7 +209,7 @@ fn a_member_that_broke_alone_comes_back_to_the_numbers_of_the_others() {
 fn a_member_that_comes_later_takes_the_number_that_is_under_way_and_key_frames_elsewhere_go_by_themselves() {
     let unison = Births::default().join(&"show".parse().unwrap(), &"show_1".parse().unwrap(), 0);
     let mut score = unison.lock();
-    let [mut first, mut late] = [(); 2].map(|()| Cutter::new(Targets::default(), 0));
+    let [mut first, mut late] = [(); 2].map(|()| Cutter::new(Targets::default(), first_number(0, None)));
     let key = |dts| unit(TrackKind::Video, UnitKind::Key, dts);
     let segment = |cut: Option<Cut>| cut.map(|cut| cut.segment);
     for (dts, number) in [(0, 3), (1_000, 4), (2_000, 5)] {
@@ -226,9 +228,52 @@ fn a_member_that_comes_later_takes_the_number_that_is_under_way_and_key_frames_e
     assert_eq!(segment(late.in_unison(&key(3_400), true, LATER, &mut score)), Some(6));
 }
 
+/// One member has key frames that the others lack, and cuts there: at the common ones it goes on.
+#[test]
+fn a_member_is_cut_at_key_frames_at_which_another_with_more_of_them_goes_on() {
+    for distance in [2_000, 3_000] {
+        let unison = Births::default().join(&"show".parse().unwrap(), &"show_1".parse().unwrap(), 0);
+        let mut score = unison.lock();
+        let [mut more, mut other] = [(); 2].map(|()| Cutter::new(Targets::default(), first_number(0, None)));
+        for dts in (0..40_000).step_by(40) {
+            let common = dts % distance == 0;
+            let scene = dts % distance == distance - 400;
+            let kind = |key| if key { UnitKind::Key } else { UnitKind::Frame };
+            more.in_unison(
+                &unit(TrackKind::Video, kind(common || scene), dts),
+                true,
+                LATER,
+                &mut score,
+            );
+            let cut = other.in_unison(&unit(TrackKind::Video, kind(common), dts), true, LATER, &mut score);
+            assert_eq!(cut.is_some(), common, "at {dts}, key frames each {distance}");
+        }
+    }
+}
+
+#[test]
+fn a_member_breaks_where_the_others_did_though_it_comes_later_to_the_key_frame_before() {
+    let unison = Births::default().join(&"show".parse().unwrap(), &"show_1".parse().unwrap(), 0);
+    let mut score = unison.lock();
+    let mut cutters = [(); 2].map(|()| Cutter::new(Targets::default(), first_number(0, None)));
+    let mut cut = |cutters: &mut [Cutter; 2], member: usize, dts| {
+        let key = unit(TrackKind::Video, UnitKind::Key, dts);
+        let cut = cutters[member].in_unison(&key, true, LATER, &mut score);
+        cut.map(|cut| (cut.segment, cut.discontinuity))
+    };
+    assert_eq!([0, 1].map(|member| cut(&mut cutters, member, 0)), [Some((3, 0)); 2]);
+    assert_eq!(cut(&mut cutters, 0, 1_000), Some((4, 0)));
+    cutters[0].discontinuity();
+    assert_eq!(cut(&mut cutters, 0, 1_500), Some((5, 1)));
+    assert_eq!(
+        [1_000, 1_500].map(|dts| cut(&mut cutters, 1, dts)),
+        [Some((4, 0)), Some((5, 1))]
+    );
+}
+
 #[test]
 fn audio_cuts_only_where_there_is_no_video() {
-    let mut cutter = Cutter::new(Targets::default(), 0);
+    let mut cutter = Cutter::new(Targets::default(), first_number(0, None));
     let audio = unit(TrackKind::Audio, UnitKind::Frame, 0);
     assert_eq!(cutter.before(&audio, true, LATER), None);
     assert!(cutter.before(&audio, false, LATER).is_some());

@@ -299,7 +299,7 @@ impl Task {
                     if last_media.elapsed() >= MEDIA_TIMEOUT {
                         return Tried::Broke(Some(PullError::NoMedia { url: url.clone() }));
                     }
-                    let has_viewers = stream.audience() > 0;
+                    let has_viewers = stream.audience() > 0 || stream.is_offered();
                     // Those who left since the last look were here a moment ago: the time is never cut short.
                     if has_viewers || had_viewers {
                         watched = Instant::now();

@@ -389,6 +389,20 @@ async fn a_demand_is_met_by_one_pull_that_ends_when_nobody_watches() {
 }
 
 #[tokio::test]
+async fn a_pull_stays_while_players_are_offered_its_stream() {
+    let upstream = Upstream::start().await;
+    upstream.publish("cam1").frames(60);
+    let edge = Edge::start(&[&upstream.url]);
+    let stream = edge.hub.find(&"cam1".parse().unwrap()).await.unwrap();
+    stream.offer();
+    // Longer than the idle time-out.
+    tokio::time::sleep(Duration::from_millis(1_600)).await;
+    assert_eq!(stream.ended(), None);
+    edge.eventually("gone", |edge| edge.stream("cam1").is_none()).await;
+    assert_eq!(stream.ended(), Some(StreamEnd::NotWanted));
+}
+
+#[tokio::test]
 async fn a_demand_is_told_whether_nobody_has_it_or_nobody_can_be_asked() {
     let upstream = Upstream::start().await;
     let name: StreamName = "cam1".parse().unwrap();

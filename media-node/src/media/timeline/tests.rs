@@ -241,19 +241,54 @@ proptest! {
 }
 
 /// Members of a group come by connections of their own: what one adds to the encoder's time, the others are to add.
+/// What others are told of a member that gave `dts` at `at`.
+fn hint(of: &Timeline, dts: i64, at: Instant) -> [Hint; 1] {
+    let offset = of.offset().unwrap();
+    [Hint { offset, dts, at }]
+}
+
 #[test]
 fn an_offset_of_another_member_is_taken_where_it_fits() {
     let now = Instant::now();
     let mut first = Timeline::with_room();
     assert_eq!(first.place(TrackKind::Video, UnitKind::Key, 5_040, now).dts, 1_000);
+    let hints = hint(&first, 1_000, now);
     let mut second = Timeline::with_room();
-    second.hint(first.offset());
-    assert_eq!(second.place(TrackKind::Audio, UnitKind::Frame, 5_000, now).dts, 960);
-    assert_eq!(second.place(TrackKind::Video, UnitKind::Key, 5_040, now).dts, 1_000);
+    let mut place = |track, kind, timestamp| second.place_among(track, kind, timestamp, now, &hints).dts;
+    assert_eq!(place(TrackKind::Audio, UnitKind::Frame, 5_000), 960);
+    assert_eq!(place(TrackKind::Video, UnitKind::Key, 5_040), 1_000);
+    // It begins when the encoder has been at it for a while.
+    let later = now + Duration::from_millis(2_700);
+    let mut late = Timeline::with_room();
+    assert_eq!(
+        late.place_among(TrackKind::Video, UnitKind::Key, 7_540, later, &hints)
+            .dts,
+        3_500
+    );
     // Another encoder's clock.
     let mut other = Timeline::with_room();
-    other.hint(first.offset());
-    assert_eq!(other.place(TrackKind::Video, UnitKind::Key, 90_000, now).dts, 1_000);
+    assert_eq!(
+        other
+            .place_among(TrackKind::Video, UnitKind::Key, 90_000, now, &hints)
+            .dts,
+        1_000
+    );
+}
+
+/// Encoders that are started one after the other begin at the same timestamps, with what is there then.
+#[test]
+fn what_is_taken_in_later_is_not_put_where_another_encoder_began() {
+    let now = Instant::now();
+    let mut first = Timeline::with_room();
+    first.place(TrackKind::Video, UnitKind::Key, 0, now);
+    let hints = hint(&first, 1_000, now);
+    for (after_ms, offset) in [(400, 1_000), (2_500, 1_000)] {
+        let mut other = Timeline::with_room();
+        let at = now + Duration::from_millis(after_ms);
+        let placed = other.place_among(TrackKind::Video, UnitKind::Key, 480, at, &hints);
+        let expected = if after_ms == 400 { 480 + offset } else { 1_000 };
+        assert_eq!(placed.dts, expected, "after {after_ms} ms");
+    }
 }
 
 #[test]
@@ -262,12 +297,12 @@ fn an_offset_of_another_member_is_taken_after_a_return_if_time_does_not_go_back(
     let mut first = Timeline::resume(10_000, now);
     let later = now + Duration::from_millis(2_000);
     assert_eq!(first.place(TrackKind::Video, UnitKind::Key, 0, later).dts, 12_000);
+    let hints = hint(&first, 12_000, later);
     let mut second = Timeline::resume(10_040, now);
-    second.hint(first.offset());
-    let placed = second.place(TrackKind::Video, UnitKind::Key, 40, later + Duration::from_millis(300));
+    let at = later + Duration::from_millis(300);
+    let placed = second.place_among(TrackKind::Video, UnitKind::Key, 40, at, &hints);
     assert_eq!((placed.dts, placed.step), (12_040, Step::Discontinuity));
     let mut ahead = Timeline::resume(12_500, later);
-    ahead.hint(first.offset());
-    let placed = ahead.place(TrackKind::Video, UnitKind::Key, 0, later + Duration::from_millis(300));
+    let placed = ahead.place_among(TrackKind::Video, UnitKind::Key, 0, at, &hints);
     assert_eq!(placed.dts, 12_800, "12,000 has passed");
 }
