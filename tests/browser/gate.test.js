@@ -57,3 +57,39 @@ test("what is held back is shown after all before the buffer runs dry", () => {
   equal(gate.pass(fragment(11, true), 1000), { shown: [], kept: true }, "the next key frame is waited for");
   equal([gate.late(6000), gate.late(6001)], [false, true]);
 });
+
+/** The new stream's side of a change, as `Line` has it. */
+const line = (held, pictures = true) => {
+  const index = held.findLastIndex(({ samples }) => samples?.some(({ kind, key }) => key && (kind === "video" || !pictures)));
+  return { held, pictures, key: index < 0 ? null : { index, sample: held[index].samples[0] } };
+};
+const marks = (dts) => ({ video: fragment(dts).samples[0], audio: fragment(dts, true, "audio").samples[0] });
+
+test("a quality that is behind is gone over to at its newest key frame once it is late", () => {
+  const gate = new Gate(0);
+  const behind = line([fragment(7, true), fragment(7.04), fragment(8, true), fragment(8.04)]);
+  for (let ms = 0; ms <= 6000; ms += 1000) {
+    equal(gate.pass(fragment(9 + ms / 1000, true), ms).kept, true);
+    equal(gate.begin(behind, marks(8.96 + ms / 1000), ms), -1, `after ${ms} ms`);
+  }
+  equal(gate.begin(behind, marks(14.96), 6001), 2);
+  equal([gate.overdue(6001), gate.pass(fragment(16, true), 6001).kept], [true, false], "nothing is held back any more");
+});
+
+test("nothing is waited for where one of both has no pictures", () => {
+  const sound = line([fragment(9.98, true, "audio"), fragment(10.02, true, "audio")], false);
+  equal(new Gate(0).begin(line(sound.held.slice(0, 1), false), marks(10), 0), -1, "what is there already");
+  equal(new Gate(0).begin(sound, marks(10), 0), 1);
+  const { audio } = marks(10);
+  equal(new Gate(0).begin(line([fragment(8, true), fragment(8.04)]), { audio }, 0), 0);
+});
+
+test("what is held back is overdue although nothing follows, and a change that does not come about is over", () => {
+  const gate = new Gate(0);
+  gate.pass(fragment(10, true), 0);
+  equal([gate.overdue(250), gate.overdue(251)], [false, true]);
+  gate.open();
+  equal(gate.overdue(1000), false);
+  equal(gate.begin(line([fragment(10.04)]), marks(10), 7000), -1, "there is no key frame");
+  equal([gate.over(12_000), gate.over(12_001)], [false, true]);
+});
