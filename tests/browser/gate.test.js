@@ -1,7 +1,7 @@
 // A change of quality: the menu of a group, what `?quality=` means, and the key frame at which one goes over.
 
 import { Gate } from "/play/gate.js";
-import { menu, nameOf, pick, urlOf, withGroups } from "/play/siblings.js";
+import { isGroup, memberOf, menu, nameOf, pick, urlOf, withGroups } from "/play/siblings.js";
 import { equal, test } from "./check.js";
 
 const fragment = (dts, key = false, kind = "video") => ({ samples: [{ kind, dts, pts: dts, duration: 0.04, key }], bytes: new Uint8Array(1) });
@@ -26,6 +26,19 @@ test("the list of streams has an entry for a group of several, unless a stream i
   equal(named([{ app: "live", name: "cam" }, ...of("show", "show_1", "show_2")]), ["cam", "show × 2", "show_1", "show_2"]);
   equal(named(of("show", "show_1")), ["show_1"]);
   equal(named([...of(undefined, "show"), ...of("show", "show_1", "show_2")]), ["show", "show_1", "show_2"]);
+});
+
+test("a name is the group's only where the group has it and no stream does", () => {
+  equal(isGroup({ group: "show", members }, "show"), true);
+  equal(isGroup({ group: "show", members: members.slice(0, 1) }, "show"), true, "one member is enough");
+  equal(isGroup({ group: "show", members }, "show_720"), false, "a member that is not live");
+  equal(isGroup({ group: "show", members: [{ ...members[0], name: "show" }] }, "show"), false);
+  equal(isGroup(null, "show"), false);
+});
+
+test("a variant's stream is its playlist's folder, whatever the app is called", () => {
+  equal(memberOf("http://edge/show_360/show_180/video.m3u8"), "show_180");
+  equal([memberOf("http://edge/live/voice/audio.m3u8"), memberOf("")], ["voice", null]);
 });
 
 test("a quality is wanted by height or by name", () => {

@@ -26,6 +26,11 @@ export class Line {
     return this.kinds.has("video");
   }
 
+  /** Its program is the one that is held. */
+  is(held) {
+    return held !== null && held.epoch === this.connection.epoch && held.mime === this.program.mime && equal(held.bytes, this.program.bytes);
+  }
+
   /** What a handover depends on. */
   get facts() {
     const { first, last, pictures } = this;
@@ -64,6 +69,6 @@ export class Line {
   }
 }
 
-export function equal(a, b) {
+function equal(a, b) {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

@@ -3,11 +3,11 @@
 import { Anchors } from "./anchors.js";
 import { widen } from "./boxes.js";
 import { Connection } from "./connection.js";
-import { Line, equal } from "./line.js";
+import { Line } from "./line.js";
 import { Move } from "./move.js";
-import { refusal } from "./refusal.js";
+import { meaning, refusal } from "./refusal.js";
 import { reconnectDelay } from "./retry.js";
-import { menu, nameOf, pick, siblings, urlOf } from "./siblings.js";
+import { isGroup, menu, nameOf, pick, siblings, urlOf } from "./siblings.js";
 import { Sink, Source } from "./sink.js";
 import { endOf, handover, isNew, place } from "./splice.js";
 
@@ -16,8 +16,6 @@ const BACKWARD_S = 1;
 /** Video frames claim to be this long, so that gaps of up to twice as much are played through; `end` says the truth. */
 const CLAIMED_S = { video: 0.5 };
 const FAILED_RECENTLY_MS = 20000;
-/** Upgrades in a row that failed although the path answers by HTTP: something on the way lets no WebSocket through. */
-const SHUT = 2;
 
 export class Session {
   #url;
@@ -37,6 +35,7 @@ export class Session {
   #ends = {}; // newest presentation end of each kind in the sink, seconds
   #shut = 0; // upgrades that failed in a row although the node answers
   #members = []; // of its group
+  #wanted; // the quality that is to be chosen as soon as there is such a one
   #failedAt = -Infinity; // when the browser last refused media: the back-off goes on although frames come
 
   /**
@@ -49,19 +48,20 @@ export class Session {
     this.#onstate = onstate;
     this.state = "connecting";
     this.detail = "";
-    this.moves = 0;
-    this.reconnects = 0;
+    this.moves = this.reconnects = 0;
     this.qualities = []; // of its group, whose members are streams of their own
     this.quality = this.shownQuality = -1;
     this.edgeLatencyMs = null;
     this.seekable = [];
     this.back = false;
+    this.#wanted = wanted;
     this.#connect();
-    siblings(url).then((list) => list && !this.#stopped && this.#offer(list.members, wanted));
+    this.#askMembers();
   }
 
   /** Goes on in another quality, by make-before-break, from a key frame on that both have. */
   choose(id) {
+    this.#wanted = null;
     if (!this.#members[id] || id === this.quality) return;
     this.#cancelMove();
     this.quality = id;
@@ -74,16 +74,19 @@ export class Session {
     this.#connect();
   }
 
-  /** It is one of a group, or the group itself, of which the best is played unless another one is wanted. */
-  #offer(members, wanted) {
+  /** It may be one of a group, or the group itself, of which the best is played unless another one is wanted. Members come and go. */
+  async #askMembers() {
+    const list = await siblings(this.#url);
+    if (!list || this.#stopped || this.#moving?.gate) return;
+    const [{ members }, own] = [list, nameOf(this.#url)];
     this.#members = members;
     this.qualities = menu(members);
-    const own = members.findIndex(({ name }) => name === nameOf(this.#url));
-    this.quality = this.shownQuality = own;
-    if (own < 0) this.#set("waiting", "several"); // whoever may choose another protocol does so now
+    this.quality = this.shownQuality = members.findIndex(({ name }) => name === own);
+    const group = isGroup(list, own);
+    if (group) this.#set("waiting", "several"); // whoever may choose another protocol does so now
     if (this.#stopped) return;
-    const id = pick(members, wanted);
-    this.choose(id >= 0 ? id : Math.max(own, 0));
+    const id = pick(members, this.#wanted);
+    if (id >= 0 || group) this.choose(Math.max(id, 0));
     this.#onstate();
   }
 
@@ -101,6 +104,11 @@ export class Session {
   get end() {
     const ends = Object.values(this.#ends);
     return ends.length ? Math.min(...ends) : null;
+  }
+
+  /** Name of the quality that is played, or gone over to; null if there is no choice. */
+  get chosen() {
+    return this.#members[this.quality]?.name ?? this.#wanted;
   }
 
   get moving() {
@@ -144,6 +152,7 @@ export class Session {
     switch (type) {
       case "hello":
         if (this.#greeted) this.reconnects += 1;
+        if (this.#greeted || this.#attempt > 0) this.#askMembers();
         this.#greeted = true;
         this.#shut = 0;
         this.#set("playing"); // connected: whether pictures come is seen at the buffer
@@ -219,10 +228,8 @@ export class Session {
 
   /** Makes the line's program the sink's. False if this browser can't play it. */
   #apply(line, lead, wentBack) {
-    const { mime, bytes } = line.program;
-    const { kinds } = line;
-    const { epoch } = line.connection;
-    if (!wentBack && this.#isHeld(line)) return true;
+    const { kinds, program: { mime, bytes }, connection: { epoch } } = line;
+    if (!wentBack && line.is(this.#program)) return true;
     if (!Source.isTypeSupported(mime)) {
       this.stop();
       this.#set("unsupported", mime);
@@ -240,11 +247,6 @@ export class Session {
     this.#screen.sink.takeInit(bytes, mime, offset);
     this.#ends = {};
     return true;
-  }
-
-  #isHeld(line) {
-    const held = this.#program;
-    return held !== null && held.epoch === line.connection.epoch && held.mime === line.program.mime && equal(held.bytes, line.program.bytes);
   }
 
   #sinkFailed(why) {
@@ -272,12 +274,11 @@ export class Session {
   }
 
   async #askWhy() {
-    const { status, several } = await refusal(this.#url);
+    const status = await refusal(this.#url);
     if (this.#stopped || this.state === "playing") return;
     this.#shut = status === 200 ? this.#shut + 1 : 0;
-    if (status === 404) this.#set(this.state === "ended" ? "ended" : "waiting", several ? "several" : "");
-    else if (this.#shut >= SHUT) this.#set("reconnecting", "shut");
-    else if (this.state !== "ended") this.#set("reconnecting", status === 503 ? "busy" : status ? "" : "unreachable");
+    this.#set(...meaning(status, this.state, this.#shut));
+    if (status === 404) this.#askMembers();
   }
 
   // Moves
@@ -290,8 +291,7 @@ export class Session {
   }
 
   #tryMove() {
-    const connection = new Connection(this.#moving.url, (from, type, message) => this.#take(from, type, message));
-    this.#next = new Line(connection);
+    this.#next = new Line(new Connection(this.#moving.url, (connection, type, message) => this.#take(connection, type, message)));
     this.#onstate();
   }
 
@@ -314,6 +314,7 @@ export class Session {
     if (gate.over(now)) {
       this.#cancelMove();
       this.#goOn();
+      this.#askMembers(); // it may have ended
     } else if (this.#next) this.#considerHandover();
   }
 
@@ -372,7 +373,7 @@ export class Session {
       line.beginAt(at, (sample) => isNew(sample, this.#marks));
       return this.#switch();
     }
-    const verdict = handover({ ...line.facts, marks: this.#marks, sameProgram: this.#isHeld(line), sameEpoch, oldAlive: true });
+    const verdict = handover({ ...line.facts, marks: this.#marks, sameProgram: line.is(this.#program), sameEpoch, oldAlive: true });
     if (verdict === "wait") return;
     if (verdict === "change") line.held = line.held.filter((message, index) => message.clock || index >= line.key.index);
     this.#switch();
@@ -389,9 +390,7 @@ export class Session {
     line.told = quality !== null && old.told && line.connection.node === old.connection.node;
     if (quality === null) this.moves += 1;
     else [this.#url, this.quality, this.shownQuality] = [url, quality, quality];
-    const { held } = line;
-    line.held = [];
-    for (const message of held) {
+    for (const message of line.held.splice(0)) {
       if (message.clock) line.clock = message.clock;
       else this.#admit(line, message);
     }
