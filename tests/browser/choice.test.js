@@ -1,6 +1,7 @@
 // By which protocol a stream is played.
 
-import { PROTOCOLS, choose, isSet } from "/play/choice.js";
+import { PROTOCOLS, choose } from "/play/choice.js";
+import { meaning } from "/play/refusal.js";
 import { equal, ok, test } from "./check.js";
 
 const desktop = { asked: null, mse: true, managed: false, native: false, playable: null, blocked: false, several: false };
@@ -56,9 +57,8 @@ test("?protocol= that is unknown or can't be had is an error that says what is a
   ok(why({ asked: "native" }).includes("plays no HLS"), "it says why");
 });
 
-test("a playlist of several qualities is told from one of one", () => {
-  const variant = "#EXT-X-STREAM-INF:BANDWIDTH=1\na/video.m3u8\n";
-  equal(isSet(`#EXTM3U\n${variant}`), false);
-  equal(isSet(`#EXTM3U\n${variant}${variant}`), true);
-  equal(isSet(""), false);
+test("a stream that is refused is waited for, and WebSockets that fail although it is there are blocked", () => {
+  equal([404, 503, 0, 500].map((status) => meaning(status, "connecting", 0).join(" ").trim()), ["waiting", "reconnecting busy", "reconnecting unreachable", "reconnecting"]);
+  equal([404, 503].map((status) => meaning(status, "ended", 0)[0]), ["ended", "ended"]);
+  equal([1, 2].map((shut) => meaning(200, "reconnecting", shut)[1]), ["", "shut"]);
 });

@@ -78,7 +78,7 @@ async fn the_decisions_of_player_and_console_hold_their_tests() {
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     assert!(
-        result["count"].as_u64() >= Some(65),
+        result["count"].as_u64() >= Some(71),
         "only {} tests ran",
         result["count"]
     );

@@ -19,7 +19,7 @@ pub(crate) struct Scene {
     pub(crate) browser: Browser,
     pub(crate) edge: Node,
     _encoder: Process,
-    _origin: Node,
+    origin: Node,
 }
 
 impl Scene {
@@ -47,7 +47,7 @@ impl Scene {
             browser: Browser::start().await?,
             edge,
             _encoder: encoder,
-            _origin: origin,
+            origin,
         })
     }
 
@@ -92,6 +92,7 @@ impl Scene {
         self.browser.watch_for_freezes().await?;
         for (label, height) in changes {
             self.choose(label, *height).await?;
+            self.until("headwater.video.buffered.length === 1").await?;
         }
         sleep(Duration::from_secs(2)).await; // what comes after the last one
         let freeze = self.browser.longest_freeze().await?;
@@ -184,6 +185,90 @@ async fn the_address_says_which_quality_is_played_first() -> Result<()> {
             ))
             .await?;
         scene.until("headwater.qualities.length >= 2").await?;
+    }
+    Ok(())
+}
+
+/// Pause ends the session, and Play begins another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn pause_and_play_keep_the_quality_that_was_chosen() -> Result<()> {
+    let scene = Scene::set().await?;
+    for protocol in ["ws", "hls"] {
+        scene.open(&format!("show_360?protocol={protocol}")).await?;
+        scene.settled().await?;
+        scene.until("headwater.qualities.length >= 2").await?;
+        scene.choose("180p", 180).await?;
+        let play = "document.getElementById('pause').click()";
+        scene.browser.eval(play).await?;
+        scene.until("headwater.state === 'paused'").await?;
+        scene.browser.eval(play).await?;
+        scene
+            .until("headwater.state === 'playing' && headwater.video.videoHeight === 180 && headwater.bufferMs > 0")
+            .await?;
+        let quality =
+            "const { qualities, quality } = headwater; return qualities.find(({ id }) => id === quality)?.label";
+        scene.until("headwater.quality >= 0").await?;
+        let quality = scene.browser.eval(quality).await?;
+        ensure!(quality == "180p", "{protocol}: {quality}");
+    }
+    Ok(())
+}
+
+/// Members come later than viewers, and one of them is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_not_live_so_far_is_played_as_soon_as_it_is() -> Result<()> {
+    let origin = Node::start(Role::Origin, &["--group", "{group}_{variant}"]).await?;
+    let browser = Browser::start().await?;
+    let url = format!("http://{}/play/live/show", origin.http);
+    browser.open(&format!("{url}?protocol=ws")).await?;
+    browser.wait_until("headwater.state === 'waiting'", SOON).await?;
+    let publish =
+        |fixture_name: &str, name: &str| Ffmpeg::System.publish(&fixture(fixture_name)?, &origin.rtmp_url(name), -1);
+    let _best = publish("h264-aac.flv", "show_360")?;
+    let shown = "headwater.state === 'playing' && headwater.video?.videoHeight === 360";
+    browser.wait_until(shown, SOON).await?;
+    browser.open(&url).await?;
+    browser.wait_until(shown, SOON).await?;
+    Ok(())
+}
+
+/// It has other tracks, and none of the key frames that are waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_menu_goes_over_to_a_member_without_pictures_and_back() -> Result<()> {
+    let scene = Scene::set().await?;
+    let input = fixture("h264-aac.flv")?.display().to_string();
+    let url = scene.origin.rtmp_url("show_voice");
+    let _voice = Ffmpeg::System.start(&[
+        "-re",
+        "-stream_loop",
+        "-1",
+        "-i",
+        &input,
+        "-map",
+        "0:a",
+        "-c",
+        "copy",
+        "-f",
+        "flv",
+        &url,
+    ])?;
+    scene.origin.playable("show_voice", SOON).await?;
+    scene.open("show_360?protocol=ws").await?;
+    scene.settled().await?;
+    scene.until("headwater.qualities.length === 3").await?;
+    for (id, shown) in [
+        (2, "!headwater.video.videoHeight"),
+        (0, "headwater.video.videoHeight === 360"),
+    ] {
+        scene.browser.eval(&format!("headwater.choose({id})")).await?;
+        scene
+            .until(&format!(
+                "headwater.quality === {id} && headwater.shownQuality === {id} && {shown}"
+            ))
+            .await?;
+        scene
+            .until("headwater.state === 'playing' && headwater.bufferMs > 0")
+            .await?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ import { equal, near, ok, test } from "./check.js";
 
 const video = (dts, key = false) => ({ kind: "video", dts, pts: dts, duration: 0.04, key });
 const audio = (dts) => ({ kind: "audio", dts, pts: dts, duration: 0.021, key: true });
-const waiting = { sameProgram: true, sameEpoch: true, key: null, oldAlive: true, waitedMs: 0 };
+const waiting = { sameProgram: true, sameEpoch: true, key: null, pictures: true, oldAlive: true, waitedMs: 0 };
 
 test("a frame that another connection has brought is not new, the one after it is", () => {
   const marks = { video: video(10), audio: audio(10.01) };
@@ -51,6 +51,12 @@ test("another codec configuration of the same incarnation is changed to at a key
 
 test("a stream that has only sound can move", () => {
   equal(handover({ ...waiting, marks: { audio: audio(10) }, first: { audio: audio(9) }, last: { audio: audio(10) } }), "continue");
+});
+
+test("a stream without pictures does not wait for any", () => {
+  const facts = { ...waiting, pictures: false, sameProgram: false, marks: { video: video(10), audio: audio(10) }, first: { audio: audio(9) } };
+  equal(handover({ ...facts, last: { audio: audio(10) }, key: audio(10) }), "wait");
+  equal(handover({ ...facts, last: { audio: audio(10.03) }, key: audio(10.03) }), "change");
 });
 
 test("a time line that goes back or far ahead is put behind what is buffered", () => {

@@ -77,11 +77,9 @@ async fn the_manifest_is_the_same_everywhere_and_names_the_segments_of_hls() {
         text(&origin, "/live/show/plain-video.m3u8").await,
         text(&origin, "/live/show/plain-audio.m3u8").await,
     ];
-    for (low, plain) in low.periods[0]
-        .representations
-        .iter()
-        .zip(&plain.periods[0].representations)
-    {
+    let (low, plain) = (&low.periods[0].representations, &plain.periods[0].representations);
+    assert_eq!((low.len(), plain.len()), (2, 2), "pictures and sound");
+    for (low, plain) in low.iter().zip(plain) {
         assert_eq!((&low.spans, low.numbers()), (&plain.spans, plain.numbers()));
         assert!(low.expected.is_some() && plain.expected.is_none());
         assert_eq!(low.url(7), format!("show/{}", plain.url(7)));
@@ -130,6 +128,9 @@ async fn a_publisher_that_returns_is_a_new_period_and_a_stream_that_ended_is_sta
     let (old, new) = (&after.periods[0], &after.periods[1]);
     assert_eq!((&old.id, &old.start), (&before.periods[0].id, &before.periods[0].start));
     assert_ne!(old.id, new.id);
+    for period in [old, new] {
+        assert_eq!(period.representations.len(), 2, "pictures and sound: {after:#?}");
+    }
     for (old, new) in old.representations.iter().zip(&new.representations) {
         // A publisher that breaks off, or begins, may leave one of both without anything in a segment.
         assert!(
@@ -148,6 +149,9 @@ async fn a_publisher_that_returns_is_a_new_period_and_a_stream_that_ended_is_sta
         }
     }
 }
+
+/// Frames before the first key frame of both tracks, of sound for a second.
+const MOST_MISSING: usize = 50;
 
 /// Of a live stream whose numbers do not begin with 1, ffmpeg's demuxer loses count when it reads the manifest again.
 #[tokio::test(flavor = "multi_thread")]
@@ -172,6 +176,10 @@ async fn ffmpeg_plays_what_has_ended_frame_by_frame() {
     let came = Ffmpeg::System.frames(&url, LONG).await.unwrap();
     let missing = came.are_the_end_of(&source).unwrap();
     println!("ffmpeg: all but the first {missing:?} frames");
+    assert!(
+        missing.iter().all(|frames| *frames <= MOST_MISSING),
+        "the first {missing:?} frames are missing"
+    );
 }
 
 /// What caches and players count on, as for playlists of HLS.

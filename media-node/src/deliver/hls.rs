@@ -107,23 +107,25 @@ pub async fn answer<B>(
             };
             playlist(&channel, rendition, plain, skip, (position.is_some(), others))?
         }
-        Ask::File(File::Segment(rendition, number)) if channel.with(|window| window.lacks(number, rendition)) => {
-            Kind::Nothing(playlist::segment_name(rendition, number))
-        }
+        Ask::File(file) if lacks(&channel, file) => Kind::Nothing(ask::name_of(file)),
         Ask::File(file) if let Some(body) = growing::body(delivery, &channel, request, file).await? => Kind::Growing {
             name: ask::name_of(file),
             body,
         },
-        Ask::File(file) => {
-            let found = file_of(delivery, &channel, file).await?;
-            if *request.method() == Method::GET {
-                channel.watched(found.watched_ms);
+        Ask::File(file) => match file_of(delivery, &channel, file).await {
+            // It was made meanwhile, without this rendition.
+            Err(Sorry::Refused(_)) if lacks(&channel, file) => Kind::Nothing(ask::name_of(file)),
+            found => {
+                let found = found?;
+                if *request.method() == Method::GET {
+                    channel.watched(found.watched_ms);
+                }
+                Kind::Media {
+                    name: ask::name_of(file),
+                    bytes: found.bytes,
+                }
             }
-            Kind::Media {
-                name: ask::name_of(file),
-                bytes: found.bytes,
-            }
-        }
+        },
         Ask::Window { from, wait } => described(&channel, from, wait).await,
         Ask::Members => return Err(Refusal::not_found("no group".to_owned()).into()), // answered above
     };
@@ -265,10 +267,7 @@ async fn reach(delivery: &Delivery, channel: &Channel, rendition: Rendition, pos
     let deadline = Instant::now() + Duration::from_secs(target) * HELD;
     match channel.wait(deadline, contains).await || channel.with(Window::ended) {
         true => Ok(()),
-        false => Err(Sorry::Later(
-            meters::Refusal::Timeout,
-            "the stream does not go on".to_owned(),
-        )),
+        false => Err(does_not_go_on()),
     }
 }
 
@@ -278,6 +277,19 @@ fn place(delivery: &Delivery) -> Result<OwnedSemaphorePermit, Sorry> {
         let message = "too many requests wait for what is to come".to_owned();
         Sorry::Later(meters::Refusal::Limit, message)
     })
+}
+
+/// It is a segment that is complete without this rendition.
+fn lacks(channel: &Channel, file: File) -> bool {
+    match file {
+        File::Segment(rendition, number) => channel.with(|window| window.lacks(number, rendition)),
+        _ => false,
+    }
+}
+
+/// It has been waited for as long as that may take.
+fn does_not_go_on() -> Sorry {
+    Sorry::Later(meters::Refusal::Timeout, "the stream does not go on".to_owned())
 }
 
 /// A file, waited for if it is to come next.

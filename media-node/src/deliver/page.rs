@@ -48,6 +48,8 @@ pub fn asset(name: &str) -> Option<Asset> {
         "tuning.js" => (SCRIPT, include_bytes!("page/tuning.js")),
         "siblings.js" => (SCRIPT, include_bytes!("page/siblings.js")),
         "refusal.js" => (SCRIPT, include_bytes!("page/refusal.js")),
+        "anchors.js" => (SCRIPT, include_bytes!("page/anchors.js")),
+        "move.js" => (SCRIPT, include_bytes!("page/move.js")),
         "gate.js" => (SCRIPT, include_bytes!("page/gate.js")),
         "line.js" => (SCRIPT, include_bytes!("page/line.js")),
         "deck.js" => (SCRIPT, include_bytes!("page/deck.js")),

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::{HELD, Sorry, begun, is_next, place};
+use super::{HELD, Sorry, begun, does_not_go_on, is_next, place};
 use crate::deliver::Delivery;
 use crate::deliver::http::{Body, Broken};
 use crate::deliver::outbox::Piece;
@@ -75,9 +75,12 @@ pub(super) async fn body<B>(
     };
     let grows = |window: &Window| growing(window, rendition, number).is_some_and(|track| !track.parts.is_empty());
     let there = |window: &Window| !is_next(window, file) || grows(window);
-    channel.wait(taker.deadline(), there).await;
-    // Complete by now, or still not begun: that is answered as ever.
-    Ok(channel.with(grows).then(|| taker.body()))
+    match channel.wait(taker.deadline(), there).await {
+        // Complete by now, or not to come: that is answered as ever.
+        true => Ok(channel.with(grows).then(|| taker.body())),
+        false if channel.with(|window| is_next(window, file)) => Err(does_not_go_on()),
+        false => Ok(None),
+    }
 }
 
 fn growing(window: &Window, rendition: Rendition, number: u64) -> Option<&Track> {

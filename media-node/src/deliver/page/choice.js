@@ -42,8 +42,3 @@ export function choose({ asked, mse, managed, native, playable, blocked, several
   if (blocked) return verdict("hls", "WebSocket connections are blocked on the way to the server");
   return verdict("ws", mse ? "the least latency" : "the least latency, by ManagedMediaSource");
 }
-
-/** True if the text of a multivariant playlist has more than one quality (RFC 8216bis §4.4.6.2). */
-export function isSet(playlist) {
-  return playlist.split("\n").filter((line) => line.startsWith("#EXT-X-STREAM-INF:")).length > 1;
-}

@@ -56,8 +56,10 @@ export class Deck {
     menu.hidden = qualities.length === 0;
     const shown = qualities.find(({ id }) => id === shownQuality && id >= 0);
     const labels = qualities.map(({ id, label }) => (id < 0 && shown && quality < 0 ? `${label} (${shown.label})` : label));
-    const same = menu.options.length === labels.length && labels.every((label, i) => menu.options[i].text === label);
-    if (!same) menu.replaceChildren(...qualities.map(({ id }, i) => new Option(labels[i], String(id))));
+    // In place where they are the same ones: a list that is open is closed by anything else.
+    const same = menu.options.length === qualities.length && qualities.every(({ id }, i) => menu.options[i].value === String(id));
+    if (!same) menu.replaceChildren(...qualities.map(({ id }) => new Option("", String(id))));
+    for (const [i, label] of labels.entries()) if (menu.options[i].text !== label) menu.options[i].text = label;
     if (menu.value !== String(quality)) menu.value = String(quality);
   }
 }

@@ -7,6 +7,7 @@ export class Line {
     this.applied = false; // … and whether the sink has it
     this.caughtUp = new Set(); // kinds that are past what another connection had brought
     this.clock = null;
+    this.told = false; // its node wants to be rid of its viewers
     // Of a connection that was opened for a move, until it is taken:
     this.held = [];
     this.heldBytes = 0;
@@ -14,6 +15,26 @@ export class Line {
     this.last = {};
     this.key = null; // newest place to start at, as an index of `held`
     this.openedAt = performance.now();
+  }
+
+  /** Video and audio, as its program has them. */
+  get kinds() {
+    return new Set([...(this.program?.tracks.values() ?? [])].map((track) => track.kind));
+  }
+
+  get pictures() {
+    return this.kinds.has("video");
+  }
+
+  /** Its program is the one that is held. */
+  is(held) {
+    return held !== null && held.epoch === this.connection.epoch && held.mime === this.program.mime && equal(held.bytes, this.program.bytes);
+  }
+
+  /** What a handover depends on. */
+  get facts() {
+    const { first, last, pictures } = this;
+    return { first, last, pictures, key: this.key?.sample ?? null, waitedMs: performance.now() - this.openedAt };
   }
 
   /** What was held is of another program. */
@@ -29,8 +50,8 @@ export class Line {
   hold(fragment) {
     this.held.push(fragment);
     this.heldBytes += fragment.bytes.length;
-    const video = [...(this.program?.tracks.values() ?? [])].some((track) => track.kind === "video");
-    if (fragment.samples.some((sample) => sample.key && (sample.kind === "video" || !video))) {
+    const { pictures } = this;
+    if (fragment.samples.some((sample) => sample.key && (sample.kind === "video" || !pictures))) {
       this.key = { index: this.held.length - 1, sample: fragment.samples[0] };
     }
     for (const sample of fragment.samples) {
@@ -48,6 +69,6 @@ export class Line {
   }
 }
 
-export function equal(a, b) {
+function equal(a, b) {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

@@ -44,6 +44,7 @@ let target = null; // {server, app, stream}
 let session = null;
 let choice = { protocol: null, why: "", automatic: true };
 let found = {}; // what was learnt of this target while it was tried
+let chosen = null; // the quality that an earlier session of this target played, as `?quality=` has it
 let paused = false;
 let base = { moves: 0, reconnects: 0, stalls: 0, seeks: 0 };
 let shownAt = 0;
@@ -62,6 +63,7 @@ function play({ server, app, stream }) {
   screen.clear();
   base = { moves: 0, reconnects: 0, stalls: playback.stalls, seeks: playback.seeks };
   found = {};
+  chosen = null;
   paused = asked.get("autoplay") === "0";
   open();
 }
@@ -92,7 +94,7 @@ function facts() {
 function begin(protocol) {
   const at = (scheme, form) => new URL(`${scheme}//${target.server}/${target.app}/${target.stream}.${form}`);
   const { protocol: scheme } = location;
-  const wanted = new URL(location.href).searchParams.get("quality");
+  const wanted = chosen ?? new URL(location.href).searchParams.get("quality");
   if (protocol === "ws") return new Session(at(scheme === "https:" ? "wss:" : "ws:", "mp4"), screen, changed, wanted);
   const Viewing = protocol === "hls" ? SegmentSession : NativeSession;
   return new Viewing(at(scheme, "m3u8"), screen, changed, wanted);
@@ -113,8 +115,9 @@ function changed() {
   render();
 }
 
-/** Ends the session and keeps its counts and its last picture. */
+/** Ends the session and keeps its counts, its quality and its last picture. */
 function leave() {
+  chosen = session?.chosen ?? chosen;
   base = { ...base, moves: stats.moves, reconnects: stats.reconnects };
   session?.stop();
   session = null;
@@ -343,8 +346,8 @@ function toggleFull() {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.target.closest("input, button, a") && event.key === " ") return;
-  if (event.target.closest("input") || event.ctrlKey || event.metaKey || event.altKey || !target) return;
+  if (event.target.closest("input, select, button, a") && event.key === " ") return;
+  if (event.target.closest("input, select") || event.ctrlKey || event.metaKey || event.altKey || !target) return;
   if (event.key === " " || event.key === "k") togglePause();
   else if (event.key === "m") screen.muted = !screen.muted;
   else if (event.key === "f") toggleFull();

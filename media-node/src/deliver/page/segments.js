@@ -1,7 +1,7 @@
 // One viewing of one stream by LL-HLS: hls.js with our setting, made anew when it gives up.
 
 import { completes, configuration, margin, persistent, qualities } from "./tuning.js";
-import { nameOf, pick, siblings, urlOf } from "./siblings.js";
+import { memberOf, nameOf, pick, siblings, urlOf } from "./siblings.js";
 import { Viewing } from "./viewing.js";
 
 const STUCK_MS = 6000;
@@ -18,12 +18,12 @@ export class SegmentSession extends Viewing {
   #within = false; // the newest fragment is there in part
   #patience = 0;
 
-  #set; // the qualities of its group, by name
-  #named = null; // the member that is wanted
+  #asked; // as the address has it, until its group is known
+  #named = null; // the member that is wanted, as numbers of levels change with every playlist
 
   constructor(url, screen, onstate, wanted = null) {
     super(url, screen, onstate, STUCK_MS);
-    this.#set = siblings(url).then((list) => list && this.#join(list, wanted));
+    this.#asked = wanted;
     this.open();
   }
 
@@ -58,17 +58,27 @@ export class SegmentSession extends Viewing {
     return this.#hls?.currentLevel ?? -1;
   }
 
+  /** What the viewer wants, for another session: a name, empty for automatic, null if nothing was chosen. */
+  get chosen() {
+    return this.#asked ?? this.#named;
+  }
+
   /** A member is played out of its group's playlist, and so has a menu. */
-  #join({ group, members }, wanted) {
-    const at = pick(members, wanted);
+  #join(list) {
+    if (!list) return;
+    const { group, members } = list;
+    const at = pick(members, this.#asked);
     const own = members.find(({ name }) => name === nameOf(this.url));
-    this.#named = members[at]?.name ?? own?.name ?? null;
-    if (own) this.url = urlOf(this.url, group);
+    if (at >= 0) [this.#named, this.#asked] = [members[at].name, null];
+    else if (own && this.#asked !== "") this.#named ??= own.name;
+    if (own && members.length > 1) this.url = urlOf(this.url, group);
   }
 
   /** Goes on in another quality from the next fragment on, which begins with a key frame; what is buffered is shown first. */
   choose(id) {
     this.#wanted = id;
+    this.#named = memberOf(this.#hls?.levels[id]?.uri ?? "");
+    this.#asked = id < 0 ? "" : null;
     clearTimeout(this.#patience);
     if (!this.#within) this.#go();
     else this.#patience = setTimeout(() => this.#go(), PATIENCE_MS);
@@ -106,7 +116,9 @@ export class SegmentSession extends Viewing {
   async open() {
     let Hls;
     try {
-      [{ default: Hls }] = await Promise.all([import("./hls.min.mjs"), this.#set]);
+      const [library, list] = await Promise.all([import("./hls.min.mjs"), siblings(this.url)]);
+      Hls = library.default;
+      this.#join(list);
     } catch (error) {
       console.warn("headwater: hls.js can't be loaded", error);
       return this.refused(0);
@@ -140,11 +152,7 @@ export class SegmentSession extends Viewing {
     const current = () => this.#hls === hls && !this.stopped;
     const on = (event, act) => hls.on(event, (_, data) => current() && act(data));
     on(events.MANIFEST_PARSED, () => {
-      if (this.#wanted >= hls.levels.length) this.#wanted = -1;
-      if (this.#named) {
-        this.#wanted = hls.levels.findIndex(({ uri }) => uri.includes(`/${this.#named}/`));
-        this.#named = null;
-      }
+      this.#wanted = this.#named ? hls.levels.findIndex(({ uri }) => memberOf(uri) === this.#named) : -1;
       if (this.#wanted >= 0) hls.loadLevel = this.#wanted;
     });
     on(events.LEVEL_LOADED, ({ details }) => {

@@ -1,23 +1,21 @@
 // One viewing of one stream: connects, reconnects, moves, changes quality, and passes frames on to the screen's sink exactly once.
 
+import { Anchors } from "./anchors.js";
 import { widen } from "./boxes.js";
 import { Connection } from "./connection.js";
-import { Gate } from "./gate.js";
-import { Line, equal } from "./line.js";
-import { refusal } from "./refusal.js";
-import { moveDelay, reconnectDelay } from "./retry.js";
-import { menu, nameOf, pick, siblings, urlOf } from "./siblings.js";
+import { Line } from "./line.js";
+import { Move } from "./move.js";
+import { meaning, refusal } from "./refusal.js";
+import { reconnectDelay } from "./retry.js";
+import { isGroup, menu, nameOf, pick, siblings, urlOf } from "./siblings.js";
 import { Sink, Source } from "./sink.js";
 import { endOf, handover, isNew, place } from "./splice.js";
 
 const MAX_HELD_BYTES = 32 << 20;
-const MAX_ANCHORS = 64;
 const BACKWARD_S = 1;
 /** Video frames claim to be this long, so that gaps of up to twice as much are played through; `end` says the truth. */
 const CLAIMED_S = { video: 0.5 };
 const FAILED_RECENTLY_MS = 20000;
-/** Upgrades in a row that failed although the path answers by HTTP: something on the way lets no WebSocket through. */
-const SHUT = 2;
 
 export class Session {
   #url;
@@ -33,10 +31,11 @@ export class Session {
   #program = null; // what the sink holds: {mime, bytes, kinds, epoch}
   #marks = {};
   #offset = 0;
-  #anchors = [];
+  #anchors = new Anchors();
   #ends = {}; // newest presentation end of each kind in the sink, seconds
   #shut = 0; // upgrades that failed in a row although the node answers
   #members = []; // of its group
+  #wanted; // the quality that is to be chosen as soon as there is such a one
   #failedAt = -Infinity; // when the browser last refused media: the back-off goes on although frames come
 
   /**
@@ -49,23 +48,24 @@ export class Session {
     this.#onstate = onstate;
     this.state = "connecting";
     this.detail = "";
-    this.moves = 0;
-    this.reconnects = 0;
+    this.moves = this.reconnects = 0;
     this.qualities = []; // of its group, whose members are streams of their own
     this.quality = this.shownQuality = -1;
     this.edgeLatencyMs = null;
     this.seekable = [];
     this.back = false;
+    this.#wanted = wanted;
     this.#connect();
-    siblings(url).then((list) => list && !this.#stopped && this.#offer(list.members, wanted));
+    this.#askMembers();
   }
 
   /** Goes on in another quality, by make-before-break, from a key frame on that both have. */
   choose(id) {
+    this.#wanted = null;
     if (!this.#members[id] || id === this.quality) return;
     this.#cancelMove();
     this.quality = id;
-    if (id === this.shownQuality) return this.#onstate();
+    if (id === this.shownQuality) return this.#goOn();
     if (this.state === "playing" && this.#program) return this.#startMove(id);
     this.#url = urlOf(this.#url, this.#members[id].name);
     this.shownQuality = id;
@@ -74,16 +74,19 @@ export class Session {
     this.#connect();
   }
 
-  /** It is one of a group, or the group itself, of which the best is played unless another one is wanted. */
-  #offer(members, wanted) {
+  /** It may be one of a group, or the group itself, of which the best is played unless another one is wanted. Members come and go. */
+  async #askMembers() {
+    const list = await siblings(this.#url);
+    if (!list || this.#stopped || this.#moving?.gate) return;
+    const [{ members }, own] = [list, nameOf(this.#url)];
     this.#members = members;
     this.qualities = menu(members);
-    const own = members.findIndex(({ name }) => name === nameOf(this.#url));
-    this.quality = this.shownQuality = own;
-    if (own < 0) this.#set("waiting", "several"); // whoever may choose another protocol does so now
+    this.quality = this.shownQuality = members.findIndex(({ name }) => name === own);
+    const group = isGroup(list, own);
+    if (group) this.#set("waiting", "several"); // whoever may choose another protocol does so now
     if (this.#stopped) return;
-    const id = pick(members, wanted);
-    this.choose(id >= 0 ? id : Math.max(own, 0));
+    const id = pick(members, this.#wanted);
+    if (id >= 0 || group) this.choose(Math.max(id, 0));
     this.#onstate();
   }
 
@@ -103,6 +106,11 @@ export class Session {
     return ends.length ? Math.min(...ends) : null;
   }
 
+  /** Name of the quality that is played, or gone over to; null if there is no choice. */
+  get chosen() {
+    return this.#members[this.quality]?.name ?? this.#wanted;
+  }
+
   get moving() {
     return this.#moving !== null && !this.#moving.gate;
   }
@@ -113,9 +121,7 @@ export class Session {
 
   /** How far what is seen at `position` (seconds) lags the origin, in ms; null without a clock. */
   latency(position, wallMs) {
-    const past = this.#anchors.filter((anchor) => anchor.at <= position + 0.5);
-    const anchor = past[past.length - 1] ?? this.#anchors[0];
-    return anchor ? wallMs - anchor.wallMs - (position - anchor.at) * 1000 : null;
+    return this.#anchors.latency(position, wallMs);
   }
 
   /** Ends it for good; the screen keeps its last picture. */
@@ -146,6 +152,7 @@ export class Session {
     switch (type) {
       case "hello":
         if (this.#greeted) this.reconnects += 1;
+        if (this.#greeted || this.#attempt > 0) this.#askMembers();
         this.#greeted = true;
         this.#shut = 0;
         this.#set("playing"); // connected: whether pictures come is seen at the buffer
@@ -164,6 +171,7 @@ export class Session {
         if (this.#next) this.#considerHandover();
         break;
       case "move":
+        line.told = true;
         if (!this.#moving) this.#startMove();
         break;
       case "end":
@@ -183,7 +191,8 @@ export class Session {
 
   /** Frames of the old quality wait from a key frame on for the new one's. */
   #pass(line, fragment) {
-    const gate = this.#next?.program ? this.#moving?.gate : null;
+    const gate = this.#next?.pictures ? this.#moving.gate : null;
+    if (!gate) this.#letGo();
     const { shown, kept } = gate?.pass(fragment, performance.now()) ?? { shown: [], kept: false };
     for (const held of shown) this.#admit(line, held);
     if (!kept) this.#admit(line, fragment);
@@ -202,7 +211,8 @@ export class Session {
     if (!samples.some((sample) => line.caughtUp.has(sample.kind))) return;
     const { kinds } = this.#program;
     if (line.clock && (lead.kind === "video" || !kinds.has("video"))) {
-      this.#anchor(line.clock, lead.pts - lead.dts);
+      // The clock counts decoding times, the playhead presentation times.
+      this.#anchors.add(line.clock.mediaTimeMs / 1000 + lead.pts - lead.dts + this.#offset, line.clock.wallMs);
       line.clock = null;
     }
     const isKey = lead.kind === "video" && lead.key;
@@ -218,20 +228,18 @@ export class Session {
 
   /** Makes the line's program the sink's. False if this browser can't play it. */
   #apply(line, lead, wentBack) {
-    const { mime, bytes, tracks } = line.program;
-    const kinds = new Set([...tracks.values()].map((track) => track.kind));
-    const { epoch } = line.connection;
-    if (!wentBack && this.#isHeld(line)) return true;
+    const { kinds, program: { mime, bytes }, connection: { epoch } } = line;
+    if (!wentBack && line.is(this.#program)) return true;
     if (!Source.isTypeSupported(mime)) {
       this.stop();
       this.#set("unsupported", mime);
       return false;
     }
     const offset = place({ end: endOf(this.#marks), pts: lead.pts, offset: this.#offset });
-    // A changed program needs its own key frame, even one whose time the buffer has already.
-    if (offset !== this.#offset || this.#program?.epoch !== epoch || !isNew(lead, this.#marks)) this.#marks = {};
-    this.#offset = offset;
     const sameKinds = this.#program && [...kinds].join() === [...this.#program.kinds].join();
+    // A changed program needs its own key frame, even one whose time the buffer has already.
+    if (!sameKinds || offset !== this.#offset || this.#program.epoch !== epoch || !isNew(lead, this.#marks)) this.#marks = {};
+    this.#offset = offset;
     this.#program = { mime, bytes, kinds, epoch };
     if (!sameKinds || !this.#screen.sink) {
       this.#screen.rebuild((video) => new Sink(video, mime, (why) => this.#sinkFailed(why)));
@@ -239,11 +247,6 @@ export class Session {
     this.#screen.sink.takeInit(bytes, mime, offset);
     this.#ends = {};
     return true;
-  }
-
-  #isHeld(line) {
-    const held = this.#program;
-    return held !== null && held.epoch === line.connection.epoch && held.mime === line.program.mime && equal(held.bytes, line.program.bytes);
   }
 
   #sinkFailed(why) {
@@ -254,12 +257,6 @@ export class Session {
     this.#cancelMove();
     this.#line?.connection.close();
     this.#lost(true);
-  }
-
-  /** The clock counts decoding times, the playhead presentation times: `reorder` is what lies between them. */
-  #anchor({ mediaTimeMs, wallMs }, reorder) {
-    this.#anchors.push({ at: mediaTimeMs / 1000 + reorder + this.#offset, wallMs });
-    if (this.#anchors.length > MAX_ANCHORS) this.#anchors.shift();
   }
 
   // Lost connections
@@ -277,27 +274,24 @@ export class Session {
   }
 
   async #askWhy() {
-    const { status, several } = await refusal(this.#url);
+    const status = await refusal(this.#url);
     if (this.#stopped || this.state === "playing") return;
     this.#shut = status === 200 ? this.#shut + 1 : 0;
-    if (status === 404) this.#set(this.state === "ended" ? "ended" : "waiting", several ? "several" : "");
-    else if (this.#shut >= SHUT) this.#set("reconnecting", "shut");
-    else if (this.state !== "ended") this.#set("reconnecting", status === 503 ? "busy" : status ? "" : "unreachable");
+    this.#set(...meaning(status, this.state, this.#shut));
+    if (status === 404) this.#askMembers();
   }
 
   // Moves
 
   /** To another node, or to another quality. */
   #startMove(quality = null) {
-    const now = performance.now();
     const url = quality === null ? this.#url : urlOf(this.#url, this.#members[quality].name);
-    this.#moving = { since: now, attempt: 0, timer: 0, url, quality, gate: quality === null ? null : new Gate(now) };
+    this.#moving = new Move(url, quality, (now) => this.#look(now));
     this.#tryMove();
   }
 
   #tryMove() {
-    const connection = new Connection(this.#moving.url, (from, type, message) => this.#take(from, type, message));
-    this.#next = new Line(connection);
+    this.#next = new Line(new Connection(this.#moving.url, (connection, type, message) => this.#take(connection, type, message)));
     this.#onstate();
   }
 
@@ -305,9 +299,7 @@ export class Session {
     this.#letGo();
     this.#next?.connection.close();
     this.#next = null;
-    const delay = moveDelay(this.#moving.attempt++, performance.now() - this.#moving.since, Math.random());
-    if (delay === null) this.#cancelMove();
-    else this.#moving.timer = setTimeout(() => this.#tryMove(), delay);
+    if (!this.#moving.again(() => this.#tryMove())) this.#cancelMove(); // until the node asks again
   }
 
   /** What was held back of the old quality is shown after all. */
@@ -315,10 +307,27 @@ export class Session {
     for (const held of this.#moving?.gate?.open() ?? []) this.#admit(this.#line, held);
   }
 
+  /** What no frame of either stream brings about: the old one is shown on, and a change of quality comes to an end. */
+  #look(now) {
+    const { gate } = this.#moving;
+    if (gate.overdue(now)) this.#letGo();
+    if (gate.over(now)) {
+      this.#cancelMove();
+      this.#goOn();
+      this.#askMembers(); // it may have ended
+    } else if (this.#next) this.#considerHandover();
+  }
+
+  /** After a change of quality, or without it: to another node if that was asked for meanwhile. */
+  #goOn() {
+    if (this.#line?.told && this.state === "playing") this.#startMove();
+    this.#onstate();
+  }
+
   #cancelMove() {
     if (this.#line) this.#letGo();
     if (this.#moving?.gate) this.quality = this.shownQuality;
-    clearTimeout(this.#moving?.timer);
+    this.#moving?.stop();
     this.#next?.connection.close();
     this.#next = this.#moving = null;
   }
@@ -353,48 +362,38 @@ export class Session {
   }
 
   #considerHandover() {
-    const line = this.#next;
+    const [line, { gate }] = [this.#next, this.#moving];
     if (!line.program) return;
-    const { gate } = this.#moving;
-    if (gate && line.connection.epoch === this.epoch && !gate.late(performance.now())) {
-      const at = gate.place(line.held);
+    const sameEpoch = line.connection.epoch === this.epoch;
+    if (gate && sameEpoch) {
+      const at = gate.begin(line, this.#marks, performance.now());
       if (at < 0) return;
-      gate.open(); // the new ones take their place
+      if (gate.place(line.held) === at) gate.open(); // the new ones take their place
+      else this.#letGo();
       line.beginAt(at, (sample) => isNew(sample, this.#marks));
       return this.#switch();
     }
-    const verdict = handover({
-      marks: this.#marks,
-      first: line.first,
-      last: line.last,
-      key: line.key?.sample ?? null,
-      sameProgram: this.#isHeld(line),
-      sameEpoch: line.connection.epoch === this.epoch,
-      oldAlive: true,
-      waitedMs: performance.now() - line.openedAt,
-    });
+    const verdict = handover({ ...line.facts, marks: this.#marks, sameProgram: line.is(this.#program), sameEpoch, oldAlive: true });
     if (verdict === "wait") return;
     if (verdict === "change") line.held = line.held.filter((message, index) => message.clock || index >= line.key.index);
     this.#switch();
   }
 
   #switch() {
-    const line = this.#next;
-    const { quality, url, timer } = this.#moving;
+    const [line, old] = [this.#next, this.#line];
+    const { quality, url } = this.#moving;
     this.#letGo();
-    this.#next = null;
-    clearTimeout(timer);
-    this.#moving = null;
-    this.#line.connection.close();
+    this.#moving.stop();
+    this.#next = this.#moving = null;
+    old.connection.close();
     this.#line = line;
+    line.told = quality !== null && old.told && line.connection.node === old.connection.node;
     if (quality === null) this.moves += 1;
     else [this.#url, this.quality, this.shownQuality] = [url, quality, quality];
-    const { held } = line;
-    line.held = [];
-    for (const message of held) {
+    for (const message of line.held.splice(0)) {
       if (message.clock) line.clock = message.clock;
       else this.#admit(line, message);
     }
-    this.#onstate();
+    this.#goOn();
   }
 }

@@ -1,4 +1,4 @@
-// The qualities of a stream that is one of a group: asked for once a viewing.
+// The qualities of a stream that is one of a group, which come and go.
 
 import { qualities } from "./tuning.js";
 
@@ -18,10 +18,15 @@ export async function siblings(url) {
     const answer = await fetch(list, { signal: AbortSignal.timeout(ASK_MS) });
     if (!answer.ok) return null;
     const { group, members } = await answer.json();
-    return group && members?.length > 1 ? { group, members } : null;
+    return group && members?.length ? { group, members } : null;
   } catch {
     return null;
   }
+}
+
+/** True if the name is the group's own, and no stream's. Pure. @param {{group: string, members: Member[]}|null} list */
+export function isGroup(list, name) {
+  return list?.group === name && !list.members.some((member) => member.name === name);
 }
 
 /** The same URL for another stream of its app. */
@@ -34,6 +39,11 @@ export function urlOf(url, name) {
 /** Name of the stream that a URL is of. */
 export function nameOf(url) {
   return url.pathname.replace(/^.*\//, "").replace(/\.[^.]+$/, "");
+}
+
+/** Name of the stream whose playlist this is: its folder's. Pure. @param {string} uri of a variant, `…/app/name/video.m3u8` */
+export function memberOf(uri) {
+  return /([^/]+)\/[^/]+\.m3u8(\?|$)/.exec(uri)?.[1] ?? null;
 }
 
 /**

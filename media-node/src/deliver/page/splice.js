@@ -24,10 +24,11 @@ export function isNew(sample, marks) {
  * Whether the player may change from its connection to the one that it opened for a move.
  * "wait": the new one is behind, or begins after a hole that the old one still fills. "continue": it goes on frame by frame.
  * "change": it has another codec configuration or incarnation, and a key frame (`key`, its newest) to start at.
- * @param {{marks: Marks, first: Marks, last: Marks, key: Sample|null, sameProgram: boolean, sameEpoch: boolean, oldAlive: boolean, waitedMs: number}} facts
+ * @param {{marks: Marks, first: Marks, last: Marks, key: Sample|null, pictures: boolean, sameProgram: boolean, sameEpoch: boolean, oldAlive: boolean, waitedMs: number}} facts
+ *   `pictures`: the new one has any
  */
-export function handover({ marks, first, last, key, sameProgram, sameEpoch, oldAlive, waitedMs }) {
-  const lead = marks.video || first.video ? "video" : "audio";
+export function handover({ marks, first, last, key, pictures, sameProgram, sameEpoch, oldAlive, waitedMs }) {
+  const lead = pictures && (marks.video || first.video) ? "video" : "audio";
   if (!first[lead]) return "wait";
   if (!sameProgram) return key && (!sameEpoch || isNew(key, marks)) ? "change" : "wait";
   if (!marks[lead] || !oldAlive || waitedMs >= MAX_HANDOVER_WAIT_MS) return "continue";

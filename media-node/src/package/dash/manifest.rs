@@ -8,7 +8,7 @@ use super::Form;
 use super::outline::{Line, Outline, Span, Stretch};
 use crate::media::clock::Run;
 use crate::package::hls::playlist::{init_name, segment_name};
-use crate::package::hls::window::Rendition;
+use crate::package::hls::window::{InitTrack, Rendition};
 
 /// Seconds after which a player looks for what is new, at least: what a player knows is good for a segment.
 const UPDATE_S: u32 = 1;
@@ -220,12 +220,24 @@ fn push_representation(text: &mut String, period: &Period, share: &Share, rendit
             let _ = writeln!(
                 text,
                 " audioSamplingRate=\"{}\">\n<AudioChannelConfiguration schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" value=\"{}\"/>",
-                init.timescale, init.channels
+                init.timescale,
+                channel_configuration(init)
             );
         }
     }
     push_template(text, period, share, rendition, line);
     text.push_str("</Representation>\n");
+}
+
+/// Which speakers (ISO/IEC 23001-8 §8): AAC's eight are five in front, others' are three. 0 says nothing.
+fn channel_configuration(init: &InitTrack) -> u32 {
+    match init.channels {
+        few @ 0..=6 => few.into(),
+        7 => 11,
+        8 if init.codec.starts_with("mp4a") => 7,
+        8 => 12,
+        _ => 0,
+    }
 }
 
 fn push_template(text: &mut String, period: &Period, share: &Share, rendition: Rendition, line: &Line) {

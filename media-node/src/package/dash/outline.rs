@@ -89,7 +89,7 @@ fn goes_on(window: &Window) -> bool {
     let newest = window.shown().next_back();
     let last = window.whole().next_back();
     match (newest, last) {
-        (Some(newest), Some(last)) => !window.ended() && kin(newest) == kin(last),
+        (Some(newest), Some(last)) => !window.ended() && last.progress == Progress::Whole && kin(newest) == kin(last),
         _ => false,
     }
 }
@@ -133,6 +133,7 @@ impl Outline {
             .chunk_by(|a, b| kin(a) == kin(b))
             .filter_map(|segments| Stretch::of(window, segments))
             .collect();
+        let stretches = rising(stretches);
         Self {
             folder,
             targets: window.targets(),
@@ -144,7 +145,21 @@ impl Outline {
     }
 }
 
+/// Without those that a later one has overtaken, as where the origin's clock was set back: Periods begin one after the other.
+fn rising(mut stretches: Vec<Stretch>) -> Vec<Stretch> {
+    let mut next = u64::MAX;
+    stretches.reverse();
+    stretches.retain(|stretch| {
+        let before = stretch.run.program_ms < next;
+        next = next.min(stretch.run.program_ms);
+        before
+    });
+    stretches.reverse();
+    stretches
+}
+
 impl Stretch {
+    /// None if nothing of it is there, as of a lost segment where something changes.
     fn of(window: &Window, segments: &[&Segment]) -> Option<Self> {
         let (first, last) = (segments.first()?, segments.last()?);
         let run = match first.run.program_ms {
@@ -159,9 +174,13 @@ impl Stretch {
             let init = inits[rendition.index()].as_ref()?;
             Line::of(init, first.init, rendition, segments)
         });
+        if lines.iter().all(Option::is_none) {
+            return None;
+        }
         let (epoch, version) = (first.init.epoch, first.init.version);
         Some(Self {
-            id: format!("{epoch}-{}-{version}-{}", first.discontinuity, run.media_time_ms),
+            // Not of what is shown of it, which moves.
+            id: format!("{epoch}-{}-{version}-{}", first.discontinuity, first.run.media_time_ms),
             run,
             end_ms: run.date_ms(last.media_time_ms.saturating_add_unsigned(last.duration_ms)),
             lines,

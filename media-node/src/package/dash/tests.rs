@@ -311,6 +311,97 @@ fn a_lost_segment_keeps_its_number_and_is_said_to_be_missing() {
     );
 }
 
+/// It is of neither the one nor the other: it must not become a Period of its own, which would leave nothing of the one before.
+#[test]
+fn a_lost_segment_where_the_publisher_returned_leaves_both_periods_as_they_are() {
+    let back = Run {
+        media_time_ms: 7_000,
+        program_ms: EPOCH + 7_200,
+    };
+    let returned = |index| Next {
+        media_ms: 5_000 + index as i64 * 1_000,
+        ..next(index, back, 1)
+    };
+    let mut window = Window::new();
+    add(&mut window, next(0, RUN, 0), 720);
+    add(&mut window, next(1, RUN, 0), 720);
+    open(&mut window, returned(2), 720);
+    window.close(Some(1_000), false, Instant::now());
+    window.give_up(1_700_000_002);
+    let waits = Outline::of(&window, String::new());
+    assert_eq!((waits.stretches.len(), waits.goes_on), (1, false), "{waits:#?}");
+    open(&mut window, returned(3), 720);
+    assert!(!Outline::of(&window, String::new()).goes_on, "the old one has ended");
+    window.close(Some(1_000), true, Instant::now());
+    let text = text(&window, Form::Low);
+    assert_eq!(text.matches("<Period").count(), 2, "{text}");
+    assert_eq!(text.matches("<AdaptationSet").count(), 4, "{text}");
+    assert!(
+        text.contains("start=\"PT1700000000.123S\" duration=\"PT7.200S\">"),
+        "{text}"
+    );
+    assert!(
+        text.contains("<Period id=\"1700000000123-1-1-7000\" start=\"PT1700000007.323S\">"),
+        "{text}"
+    );
+}
+
+#[test]
+fn periods_begin_one_after_the_other_also_where_the_clock_was_set_back() {
+    let back = Run {
+        media_time_ms: 7_000,
+        program_ms: EPOCH - 5_000,
+    };
+    let mut window = Window::new();
+    add(&mut window, next(0, RUN, 0), 720);
+    add(
+        &mut window,
+        Next {
+            media_ms: 7_000,
+            ..next(1, back, 1)
+        },
+        720,
+    );
+    let text = text(&window, Form::Low);
+    assert_eq!(text.matches("<Period").count(), 1, "{text}");
+    assert!(
+        text.contains("<Period id=\"1700000000123-1-1-7000\" start=\"PT1699999995.123S\">"),
+        "{text}"
+    );
+}
+
+/// An origin of an earlier version does not say where a run begins.
+#[test]
+fn a_period_keeps_its_name_where_only_segments_say_when_they_are() {
+    let id = |window: &Window| Outline::of(window, String::new()).stretches[0].id.clone();
+    let mut window = Window::new();
+    let mut names = Vec::new();
+    for index in 0..40 {
+        let mut next = next(index, Run::default(), 0);
+        next.window_ms = 10_000;
+        add(&mut window, next, 720);
+        names.push(id(&window));
+    }
+    names.dedup();
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[test]
+fn channels_are_said_by_the_number_of_their_configuration() {
+    let of = |codec: &str, channels| {
+        let mut outline = Outline::of(&window(2), String::new());
+        let line = outline.stretches[0].lines[1].as_mut().unwrap();
+        (line.init.codec, line.init.channels) = (codec.into(), channels);
+        let text = render(&[outline], Form::Plain, "").unwrap();
+        let value = text.split("configuration:2011\" value=\"").nth(1).unwrap();
+        value.split('"').next().unwrap().to_owned()
+    };
+    assert_eq!(of("mp4a.40.2", 6), "6");
+    assert_eq!(of("mp4a.40.2", 8), "7");
+    assert_eq!(of("opus", 8), "12");
+    assert_eq!(of("opus", 7), "11");
+}
+
 #[test]
 fn several_streams_are_representations_of_one_set_each_with_its_own_numbers() {
     let mut small = Window::new();
