@@ -51,13 +51,13 @@ impl Scene {
         })
     }
 
-    async fn open(&self, path: &str) -> Result<()> {
+    pub(crate) async fn open(&self, path: &str) -> Result<()> {
         self.browser
             .open(&format!("http://{}/play/live/{path}", self.edge.http))
             .await
     }
 
-    async fn until(&self, expression: &str) -> Result<()> {
+    pub(crate) async fn until(&self, expression: &str) -> Result<()> {
         self.browser.wait_until(expression, SOON).await.map(drop)
     }
 

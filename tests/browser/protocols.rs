@@ -11,6 +11,7 @@ use headwater_contract::Role;
 use tokio::time::sleep;
 
 use crate::front::{Front, Manner};
+use crate::levels::Scene;
 use crate::stage::{SOON, Stage, median, samples};
 
 /// Opens the page of `live/cam` with a query behind it.
@@ -115,40 +116,17 @@ async fn where_websockets_are_blocked_hls_plays_and_the_page_says_so() -> Result
     stage.until(told).await
 }
 
-/// A playlist that makes two qualities of `live/cam`, which are one and the same but for what is said of them.
-async fn set_of_two(stage: &Stage) -> Result<Front> {
-    let folder = stage.edge.http_url("/live/cam/");
-    let mut playlist = format!(
-        "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",\
-         DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\",URI=\"{folder}audio.m3u8\"\n"
-    );
-    for (rate, size) in [(1_500_000, "640x360"), (400_000, "320x180")] {
-        playlist += &format!(
-            "#EXT-X-STREAM-INF:BANDWIDTH={rate},CODECS=\"avc1.4d401f,mp4a.40.2\",RESOLUTION={size},FRAME-RATE=25.000,AUDIO=\"audio\"\n\
-             {folder}video.m3u8?size={size}\n"
-        );
-    }
-    let files = vec![("/live/show.m3u8", "application/vnd.apple.mpegurl", playlist)];
-    Front::start(Manner::Files(files)).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_of_qualities_plays_by_hls_with_a_menu_of_them() -> Result<()> {
-    let stage = Stage::set().await?;
-    let _publisher = stage.publish("h264-aac.flv")?;
-    stage.origin.playable("cam", SOON).await?;
-    let front = set_of_two(&stage).await?;
-    let url = stage
-        .edge
-        .http_url(&format!("/play/live/show?server={}", front.address));
-    stage.browser.open(&url).await?;
-    stage
+    let scene = Scene::set().await?;
+    scene.open("show").await?;
+    scene
         .until("headwater.protocol === 'hls' && headwater.state === 'playing'")
         .await?;
-    let said = line(&stage.browser).await?;
+    let said = line(&scene.browser).await?;
     ensure!(said.contains("the stream has several qualities"), "{said}");
     let menu = "[...document.querySelectorAll('#quality:not([hidden]) option')].map((option) => option.text)";
-    stage
+    scene
         .until(&format!(
             "{menu}.map((text) => text.split(' ')[0]).join() === 'Auto,360p,180p'"
         ))
@@ -159,16 +137,16 @@ async fn a_set_of_qualities_plays_by_hls_with_a_menu_of_them() -> Result<()> {
              menu.value = [...menu.options].find((option) => option.text === '{label}').value;
              menu.dispatchEvent(new Event('change'));"
         );
-        stage.browser.eval(&pick).await?;
+        scene.browser.eval(&pick).await?;
         let shown = "headwater.qualities.find(({ id }) => id === headwater.shownQuality)?.label";
-        stage
+        scene
             .until(&format!("{shown} === '{label}' && headwater.state === 'playing'"))
             .await?;
     }
-    let player = stage.browser.player().await?;
+    let player = scene.browser.player().await?;
     ensure!(player.reconnects == 0, "hls.js was made anew");
-    stage.browser.eval("headwater.choose(-1)").await?;
-    stage.until(&format!("{menu}[0].startsWith('Auto (')")).await
+    scene.browser.eval("headwater.choose(-1)").await?;
+    scene.until(&format!("{menu}[0].startsWith('Auto (')")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
