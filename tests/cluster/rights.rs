@@ -206,7 +206,7 @@ async fn exercise(space: &Space, system: &Space) {
         .wait_all(
             "Pod",
             "app.kubernetes.io/managed-by=headwater",
-            LONG * 2, // the garbage collector looks for new kinds every 30 s
+            LONG,
             "are gone",
             |pods| pods.is_empty().then_some(()),
         )
