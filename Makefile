@@ -8,9 +8,11 @@ PUSH ?=
 VERSION ?= $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 , := ,
 # Every build selects the whole workspace: another selection has other features and builds all dependencies again.
-# Tests of e2e in which time matters run one at a time.
-TIMED = $(filter-out repo node,$(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/main.rs)))))
-TIMED := $(filter-out bench,$(TIMED))
+# Tests of e2e in which time matters run one at a time; cluster sees to that by itself.
+TIMED = $(filter-out repo node cluster,$(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/main.rs)))))
+TIMED := $(filter-out bench browser,$(TIMED))
+# Of the browser's tests, those in which it does not.
+UNTIMED = console:: decisions:: embed:: page:: where_the_window pause_and_play without_pictures
 
 .DEFAULT_GOAL := help
 .PHONY: help demo setup test check images bench long
@@ -38,6 +40,9 @@ test: setup ## install what is missing, then run every test
 	$(CARGO) test --locked --workspace --test repo --test node -- --test-threads=4 --skip cost:: --skip a_player_whose
 	$(CARGO) test --locked --workspace --test size -- --test-threads=1 --nocapture
 	$(CARGO) test --locked --workspace --test node -- --test-threads=1 --nocapture cost:: a_player_whose
+	$(CARGO) test --locked --workspace --test browser -- --test-threads=2 $(UNTIMED)
+	$(CARGO) test --locked --workspace --test browser -- --test-threads=1 --nocapture $(addprefix --skip ,$(UNTIMED))
+	$(CARGO) test --locked --workspace --test cluster -- --test-threads=3 --nocapture
 	$(foreach suite,$(TIMED),$(CARGO) test --locked --workspace --test $(suite) -- --test-threads=1 --nocapture &&) true
 
 images: ## build both images for this machine; with PUSH=1 REGISTRY=… for amd64 and arm64, and push them

@@ -1,4 +1,5 @@
-//! Headwater in a cluster: a real API server, nodes as processes. Times are measured: these tests run one at a time.
+//! Headwater in a cluster: a real API server, nodes as processes. Those that measure times come last and run one at a time, the others
+//! side by side.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -20,7 +21,7 @@ mod writes;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use e2e::harness::cluster::{Space, suite};
+use e2e::harness::cluster::{Case, Space, suite};
 use e2e::harness::http;
 use serde_json::{Value, json};
 
@@ -28,21 +29,21 @@ use serde_json::{Value, json};
 const LONG: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
-    let modules = [
-        definitions::cases(),
-        surface::cases(),
-        pods::cases(),
-        servers::cases(),
-        replication::cases(),
+    // Those that take longest come first.
+    let beside = [
         writes::cases(),
-        scaling::cases(),
-        faults::cases(),
         rights::cases(),
         helm::cases(),
+        pods::cases(),
+        servers::cases(),
         plugin::cases(),
         tls::cases(),
+        definitions::cases(),
+        surface::cases(),
     ];
-    suite::main("cluster", modules.into_iter().flatten().collect())
+    let alone = [replication::cases(), scaling::cases(), faults::cases()];
+    let alone = alone.into_iter().flatten().map(Case::alone);
+    suite::main("cluster", beside.into_iter().flatten().chain(alone).collect())
 }
 
 /// A Deployment of media nodes made by hand, with its Secret and its Service.

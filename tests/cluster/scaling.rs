@@ -61,9 +61,10 @@ async fn the_load_brings_edges_and_the_least_loaded_go_without_a_gap(space: Spac
     let front = service(&space, "web-edge", 80).await;
     let staying = watch(&front, 3);
     all_watch(&staying, 3).await;
-    // With 12 viewers 5.2 Mbit/s: three edges at 70 % of 3 Mbit/s.
-    let leaving = watch(&front, 9);
-    all_watch(&leaving, 9).await;
+    // With 11 viewers 4.6 Mbit/s, 77 % of two edges' 6 Mbit/s: three at 70 %. Above 105 % it would be four: what those who come are
+    // sent at once may be a fifth more for a while.
+    let leaving = watch(&front, 8);
+    all_watch(&leaving, 8).await;
     let begun = Instant::now();
     let status_now = status(&space, "three edges serve", |status| {
         (status["readyReplicas"] == 3 && status["desiredReplicas"] == 3).then(|| status.clone())
@@ -111,13 +112,10 @@ async fn the_load_brings_edges_and_the_least_loaded_go_without_a_gap(space: Spac
 }
 
 async fn load_that_returns_takes_draining_edges_back(space: Space) {
-    // Viewers at the edges themselves, by RTMP, which can't be moved: the drain waits for them.
-    let operator = serving(
-        &space,
-        &AUTO.replace("drainTimeoutSeconds: 60", "drainTimeoutSeconds: 600"),
-        2,
-    )
-    .await;
+    // Viewers at the edges themselves, by RTMP, which can't be moved: the drain waits for them. Three edges at most: what those who
+    // come are sent at once may be a load for four for a while.
+    let spec = AUTO.replace("drainTimeoutSeconds: 60", "drainTimeoutSeconds: 600");
+    let operator = serving(&space, &spec.replace("maxReplicas: 5", "maxReplicas: 3"), 2).await;
     let _publication = publish_sample(&space, "a").await;
     carried(&operator, "a").await;
     space

@@ -95,6 +95,9 @@ impl Cluster {
         };
         cluster.add_nodes().await?;
         cluster.install_definitions().await?;
+        if let Some(servers) = &cluster.servers {
+            servers.lock().await.start_controllers()?;
+        }
         Ok(cluster)
     }
 
@@ -137,7 +140,7 @@ impl Cluster {
         Objects::new(self.client.clone(), "default")
     }
 
-    /// True if kube-controller-manager runs.
+    /// True if there is a kube-controller-manager.
     pub fn has_controllers(&self) -> bool {
         self.has_controllers
     }

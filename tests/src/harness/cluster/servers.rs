@@ -83,8 +83,8 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts them; the API server answers `/readyz` afterwards. With an authorizer it is asked for every right, and owner
-    /// references are guarded, as some clusters do.
+    /// Starts them but for the controllers; the API server answers `/readyz` afterwards. With an authorizer it is asked for every right,
+    /// and owner references are guarded, as some clusters do.
     pub async fn start(programs: Programs, folder: &Path, network: &Network, rights: Option<Rights>) -> Result<Self> {
         let (store, peers, api) = (ports::free()?, ports::free()?, ports::free()?);
         write_files(folder, api)?;
@@ -115,10 +115,16 @@ impl Servers {
             _etcd: etcd,
         };
         servers.start_api_server().await?;
-        if let Some(program) = &servers.programs.controller_manager {
-            servers.controllers = Some(start_controllers(program, folder)?);
-        }
         Ok(servers)
+    }
+
+    /// Starts kube-controller-manager, where it is there. Its garbage collector looks for kinds at its start and every 30 s, and asks
+    /// for an owner of a kind that it does not know ever more rarely: what it should collect must be defined before.
+    pub fn start_controllers(&mut self) -> Result<()> {
+        if let Some(program) = &self.programs.controller_manager {
+            self.controllers = Some(start_controllers(program, &self.folder)?);
+        }
+        Ok(())
     }
 
     /// Which rights were asked for, where that is remembered.
@@ -126,9 +132,9 @@ impl Servers {
         self.rights.as_ref()
     }
 
-    /// True if kube-controller-manager runs.
+    /// True if there is a kube-controller-manager.
     pub fn has_controllers(&self) -> bool {
-        self.controllers.is_some()
+        self.programs.controller_manager.is_some()
     }
 
     /// Ends the API server as a crash does. etcd and the controllers stay.

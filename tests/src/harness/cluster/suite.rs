@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime::Runtime;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Assets, Cluster, Space};
 
@@ -41,6 +41,7 @@ pub struct Case {
     need: Need,
     limit: Duration,
     long: bool,
+    alone: bool,
     run: Run,
 }
 
@@ -56,6 +57,7 @@ impl Case {
             need,
             limit: LIMIT,
             long: false,
+            alone: false,
             run: Arc::new(move |space| Box::pin(run(space))),
         }
     }
@@ -63,6 +65,12 @@ impl Case {
     /// A test that may take longer than usual.
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// A test that measures time: no other runs beside it, with however many threads.
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
         self
     }
 
@@ -91,6 +99,8 @@ struct Shared {
     runtime: Arc<Runtime>,
     assets: Assets,
     cluster: Arc<OnceCell<Result<Arc<Cluster>, String>>>,
+    /// Held for writing by tests that run alone, for reading by the others.
+    turn: Arc<RwLock<()>>,
 }
 
 /// Runs the tests that the arguments choose, as the standard harness would.
@@ -107,6 +117,7 @@ pub fn main(suite: &str, cases: Vec<Case>) -> ExitCode {
         runtime,
         assets: Assets::find(),
         cluster: Arc::default(),
+        turn: Arc::default(),
     };
     let reason = |case: &Case| shared.assets.lacks(case.need);
     let trials: Vec<(Trial, Option<String>)> = cases.iter().map(|case| (trial(case, &shared), reason(case))).collect();
@@ -152,9 +163,20 @@ fn trial(case: &Case, shared: &Shared) -> Trial {
     Trial::ignorable_test(name, run).with_ignored_flag(ignored)
 }
 
+/// A test's right to run, until it is dropped.
+enum Turn<'a> {
+    Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'a, ()>),
+    Beside(#[expect(dead_code, reason = "held")] RwLockReadGuard<'a, ()>),
+}
+
 impl Shared {
     fn run(&self, case: &Case) -> Result<(), Failed> {
         self.runtime.block_on(async {
+            // Both are given in the order in which they were asked for.
+            let _turn = match case.alone {
+                true => Turn::Alone(self.turn.write().await),
+                false => Turn::Beside(self.turn.read().await),
+            };
             let cluster = self.cluster().await.map_err(Failed::from)?;
             let space = Space::make(&cluster).await.map_err(|error| format!("{error:#}"))?;
             let test = tokio::time::timeout(case.limit, (case.run)(space.clone()));
