@@ -8,11 +8,9 @@ PUSH ?=
 VERSION ?= $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 , := ,
 # Every build selects the whole workspace: another selection has other features and builds all dependencies again.
-# Tests of e2e in which time matters run one at a time; cluster sees to that by itself.
-TIMED = $(filter-out repo node cluster,$(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/main.rs)))))
-TIMED := $(filter-out bench browser,$(TIMED))
-# Of the browser's tests, those in which it does not.
-UNTIMED = console:: decisions:: embed:: page:: where_the_window pause_and_play without_pictures
+# Tests of browser and tools in which time does not matter: two of them run at once, all others one at a time.
+UNTIMED := console:: decisions:: dvr:: embed:: page:: pause_and_play protocols::a_ faults::a_publisher_that faults::a_server \
+  faults::a_stream faults::an_origin fmp4:: frames_that a_padded a_cut_viewer moves:: other_bytes the_end_of_a_stream load_tool
 
 .DEFAULT_GOAL := help
 .PHONY: help demo setup test check images bench long
@@ -40,10 +38,10 @@ test: setup ## install what is missing, then run every test
 	$(CARGO) test --locked --workspace --test repo --test node -- --test-threads=4 --skip cost:: --skip a_player_whose
 	$(CARGO) test --locked --workspace --test size -- --test-threads=1 --nocapture
 	$(CARGO) test --locked --workspace --test node -- --test-threads=1 --nocapture cost:: a_player_whose
-	$(CARGO) test --locked --workspace --test browser -- --test-threads=2 $(UNTIMED)
-	$(CARGO) test --locked --workspace --test browser -- --test-threads=1 --nocapture $(addprefix --skip ,$(UNTIMED))
+	$(CARGO) test --locked --workspace --test browser --test tools -- --test-threads=2 $(UNTIMED)
+	$(CARGO) test --locked --workspace --test browser --test tools -- --test-threads=1 --nocapture $(addprefix --skip ,$(UNTIMED))
 	$(CARGO) test --locked --workspace --test cluster -- --test-threads=3 --nocapture
-	$(foreach suite,$(TIMED),$(CARGO) test --locked --workspace --test $(suite) -- --test-threads=1 --nocapture &&) true
+	$(CARGO) test --locked --workspace --test helm --test local --test prometheus -- --test-threads=1 --nocapture
 
 images: ## build both images for this machine; with PUSH=1 REGISTRY=… for amd64 and arm64, and push them
 	$(foreach image,operator media-node,docker buildx build --file $(image)/Dockerfile \

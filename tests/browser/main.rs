@@ -1,11 +1,12 @@
 //! What needs a real browser: the pages' decisions, the player page against real nodes, the console against a fleet.
-//! Run one at a time: times are measured, and a browser takes a core.
+//! Times are measured, and a browser takes a core: they run one at a time, but for those that the Makefile names.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod console;
 mod dash;
 mod decisions;
+mod dvr;
 mod embed;
 mod faults;
 mod figures;

@@ -1,13 +1,10 @@
-//! By which protocol the page plays, that each of them plays, and what it does where one can't be had; the controls of HLS.
+//! By which protocol the page plays, that each of them plays, and what it does where one can't be had.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::browser::Browser;
-use e2e::harness::media::Ffmpeg;
-use e2e::harness::{Node, fixture};
-use headwater_contract::Role;
 use tokio::time::sleep;
 
 use crate::front::{Front, Manner};
@@ -15,7 +12,7 @@ use crate::levels::Scene;
 use crate::stage::{SOON, Stage, median, samples};
 
 /// Opens the page of `live/cam` with a query behind it.
-async fn open(browser: &Browser, server: SocketAddr, query: &str) -> Result<()> {
+pub(crate) async fn open(browser: &Browser, server: SocketAddr, query: &str) -> Result<()> {
     browser.open(&format!("http://{server}/play/live/cam{query}")).await
 }
 
@@ -147,53 +144,4 @@ async fn a_set_of_qualities_plays_by_hls_with_a_menu_of_them() -> Result<()> {
     ensure!(player.reconnects == 0, "hls.js was made anew");
     scene.browser.eval("headwater.choose(-1)").await?;
     scene.until(&format!("{menu}[0].startsWith('Auto (')")).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn where_the_window_is_long_one_can_go_back_and_come_back_to_live() -> Result<()> {
-    let stage = Stage::set().await?;
-    let origin = Node::start(Role::Origin, &["--hls-window", "120s"]).await?;
-    let _publisher = Ffmpeg::System.publish(&fixture("h264-aac.flv")?, &origin.rtmp_url("cam"), -1)?;
-    origin.playable("cam", SOON).await?;
-    open(&stage.browser, origin.http, "?protocol=hls").await?;
-    stage.until("headwater.state === 'playing'").await?;
-    let live =
-        "!document.getElementById('live').hidden && document.getElementById('live').getAttribute('aria-pressed')";
-    ensure!(
-        stage.browser.eval(&format!("return {live}")).await? == false,
-        "a way back over nothing"
-    );
-    let long_enough = Duration::from_secs(90); // more than a minute must have been seen
-    stage
-        .browser
-        .wait_until(&format!("({live}) === 'true'"), long_enough)
-        .await?;
-
-    let back = "const bar = document.getElementById('time');
-      bar.value = '-40'; bar.dispatchEvent(new Event('input')); bar.dispatchEvent(new Event('change'));";
-    stage.browser.eval(back).await?;
-    let there = format!("({live}) === 'false' && headwater.state === 'playing' && headwater.latencyMs > 30000");
-    stage.until(&there).await?;
-    // Nobody drags the viewer back to live, and Pause keeps the place.
-    sleep(Duration::from_secs(4)).await;
-    ensure!(
-        stage.browser.player().await?.latency_ms > Some(30_000.0),
-        "it did not stay back"
-    );
-    stage
-        .browser
-        .eval("document.getElementById('pause').click(); return headwater.video.currentTime")
-        .await?;
-    stage.until("headwater.state === 'paused'").await?;
-    stage.browser.eval("document.getElementById('pause').click()").await?;
-    stage
-        .until("headwater.state === 'playing' && headwater.latencyMs > 30000")
-        .await?;
-
-    stage.browser.eval("document.getElementById('live').click()").await?;
-    stage
-        .until(&format!(
-            "({live}) === 'true' && headwater.state === 'playing' && headwater.latencyMs < 1500"
-        ))
-        .await
 }

@@ -132,46 +132,57 @@ fn lasting(api: &FakeApi) -> Vec<Value> {
     objects
 }
 
-async fn killed_at(number: usize, when: When, right: &[Value]) -> (bool, BTreeSet<String>) {
-    let mut scale_in = ScaleIn::new().await;
-    scale_in.world.api.fail_write(number, when, Failure::Death);
-    let got = scale_in.play().await;
-    for (got, right) in got.iter().zip(right) {
-        assert!(
-            got == right,
-            "killed {when:?} write {number}\n got   {got}\n right {right}"
-        );
-    }
-    assert_eq!(got.len(), right.len(), "killed {when:?} write {number}");
-    let died = scale_in.deaths > 0;
-    assert_eq!(scale_in.deaths, usize::from(died), "killed {when:?} write {number}");
-    (died, scale_in.died_for())
+/// A scale-in whose operator was to be killed at one write.
+struct Life {
+    number: usize,
+    /// There was such a write.
+    died: bool,
+    /// The annotations that it was about.
+    of: BTreeSet<String>,
+    /// The objects that were there at last.
+    left: Vec<Value>,
 }
 
-/// How many writes an operator was killed at, and the annotations that they were about.
-async fn killed_at_each(when: When, right: &[Value]) -> (usize, BTreeSet<String>) {
-    let (mut killed, mut of) = (0, BTreeSet::new());
-    for first in (1..).step_by(AT_ONCE) {
-        let worlds = (first..first + AT_ONCE).map(|number| killed_at(number, when, right));
-        let lives = join_all(worlds).await;
-        killed += lives.iter().filter(|(died, _)| *died).count();
-        let all_died = lives.iter().all(|(died, _)| *died);
-        of.extend(lives.into_iter().flat_map(|(_, annotations)| annotations));
-        if !all_died {
-            break;
-        }
+async fn killed_at(number: usize, when: When) -> Life {
+    let mut scale_in = ScaleIn::new().await;
+    scale_in.world.api.fail_write(number, when, Failure::Death);
+    let left = scale_in.play().await;
+    let died = scale_in.deaths > 0;
+    assert_eq!(scale_in.deaths, usize::from(died), "killed {when:?} write {number}");
+    let of = scale_in.died_for();
+    Life { number, died, of, left }
+}
+
+/// Kills an operator at each write that there is, and one at a write that there is not.
+async fn killed_at_each(when: When) -> (When, Vec<Life>) {
+    let mut lives: Vec<Life> = Vec::new();
+    while lives.iter().all(|life| life.died) {
+        let next = lives.len() + 1;
+        lives.extend(join_all((next..next + AT_ONCE).map(|number| killed_at(number, when))).await);
     }
-    println!(
-        "figure: killed {when:?} each of {killed} writes of a scale-in, among them those of the annotations {of:?}"
-    );
-    (killed, of)
+    (when, lives)
 }
 
 #[tokio::test]
 async fn killed_at_any_write_of_a_scale_in_the_next_operator_ends_at_the_same_objects() {
-    let right = ScaleIn::new().await.play().await;
-    let every = [When::Before, When::After].map(|when| killed_at_each(when, &right));
-    for (killed, of) in join_all(every).await {
+    let undisturbed = async { ScaleIn::new().await.play().await };
+    let every = [When::Before, When::After].map(killed_at_each);
+    let (right, every) = tokio::join!(undisturbed, join_all(every));
+    for (when, lives) in every {
+        for Life { number, left, .. } in &lives {
+            for (got, right) in left.iter().zip(&right) {
+                assert!(
+                    got == right,
+                    "killed {when:?} write {number}\n got   {got}\n right {right}"
+                );
+            }
+            assert_eq!(left.len(), right.len(), "killed {when:?} write {number}");
+        }
+        let killed = lives.iter().filter(|life| life.died).count();
+        let of: BTreeSet<String> = lives.into_iter().flat_map(|life| life.of).collect();
+        println!(
+            "figure: killed {when:?} each of {killed} writes of a scale-in, among them those of the annotations {of:?}"
+        );
         assert!(killed > 10, "{killed}");
         for key in [
             names::DRAIN_SINCE,
